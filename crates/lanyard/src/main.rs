@@ -1,0 +1,2 @@
+//! The `lanyard` binary: flags and wiring, no logic.
+fn main() {}
