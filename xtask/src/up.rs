@@ -1,0 +1,7 @@
+//! `cargo xtask up`.
+
+use anyhow::{Result, bail};
+
+pub(crate) fn run(_args: &[String]) -> Result<()> {
+    bail!("up is not built yet")
+}
