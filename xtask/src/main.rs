@@ -10,6 +10,7 @@ mod fidelity;
 mod generate;
 mod imports;
 mod kubectl;
+mod licences;
 mod sh;
 mod test;
 mod up;
