@@ -11,6 +11,7 @@ mod generate;
 mod imports;
 mod kubectl;
 mod licences;
+mod serve;
 mod sh;
 mod test;
 mod up;

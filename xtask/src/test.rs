@@ -1,7 +1,48 @@
-//! `cargo xtask test`.
+//! `cargo xtask test`: everything that says whether the tree is good, in the order of what fails fastest. It installs what
+//! the tests need, goes on after a failure, and ends with the list of what failed.
 
+use crate::{kubectl, sh, up, verify};
 use anyhow::{Result, bail};
+use std::time::Instant;
 
-pub(crate) fn run(_args: &[String]) -> Result<()> {
-    bail!("test is not built yet")
+/// Debian packages that the end-to-end tests use: images are made of busybox, pulled from docker-registry, and everything
+/// runs in network namespaces made by iproute2 and util-linux.
+const PACKAGES: &[&str] = &["busybox-static", "docker-registry", "iproute2", "openssl", "util-linux", "procps"];
+
+/// With a filter, only tests whose name contains it are run, and no checks.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    sh::apt(PACKAGES, "the tests")?;
+    let filter: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut failed = Vec::new();
+    let mut step = |name: &'static str, done: &dyn Fn() -> Result<()>| {
+        let start = Instant::now();
+        if let Err(e) = done() {
+            eprintln!("{name}: {e:#}");
+            failed.push(name);
+        }
+        eprintln!("== {name}: {} s", start.elapsed().as_secs());
+    };
+    if filter.is_empty() {
+        step("verify", &verify::run);
+    }
+    step("unit tests", &|| unit(&filter));
+    step("end-to-end tests", &|| end_to_end(&filter));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn unit(filter: &[&str]) -> Result<()> {
+    let all = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast", "--"];
+    sh::run(&mut sh::cargo(&[&all[..], filter].concat()))
+}
+
+/// Each test is a cluster of its own; two at once are what two cores bear.
+fn end_to_end(filter: &[&str]) -> Result<()> {
+    let binary = up::build(false)?;
+    let kubectl = kubectl::path()?;
+    let all = ["test", "--package", "e2e", "--locked", "--no-fail-fast", "--", "--test-threads=2"];
+    let mut test = sh::cargo(&[&all[..], filter].concat());
+    sh::run(test.env("LANYARD_BIN", binary).env("LANYARD_KUBECTL", kubectl))
 }

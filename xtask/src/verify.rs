@@ -3,9 +3,11 @@
 use crate::{imports, licences, sh};
 use anyhow::{Result, bail};
 
+type Check = (&'static str, fn() -> Result<()>);
+
 /// Every check, even after one has failed; an error names those that did.
 pub(crate) fn run() -> Result<()> {
-    let checks: [(&str, fn() -> Result<()>); 4] =
+    let checks: [Check; 4] =
         [("formatting", format), ("imports", imports::run), ("licences", licences::run), ("lints", lints)];
     let mut failed = Vec::new();
     for (name, check) in checks {
