@@ -1,0 +1,1 @@
+//! cgroups: a folder per instance, QoS class, pod and container, on v1 (hybrid included) and v2.
