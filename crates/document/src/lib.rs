@@ -1,1 +1,11 @@
-//! document
+//! The algebra of objects, no Kubernetes kind named in it: a `Value` tree in output order, type tables (`schema`),
+//! decode, default and normalize along them; JSON, YAML and protobuf; merge, strategic and JSON patch; `Object`, the
+//! sealed bytes of one version. Which types there are is said by crate `api`.
+
+pub mod object;
+pub mod schema;
+pub mod value;
+
+pub use object::{Object, Owner};
+pub use schema::{Field, Kind, Type};
+pub use value::{Map, Value};
