@@ -2,6 +2,7 @@
 //! decode, default and normalize along them; JSON, YAML and protobuf; merge, strategic and JSON patch; `Object`, the
 //! sealed bytes of one version. Which types there are is said by crate `api`.
 
+pub mod default;
 pub mod object;
 pub mod schema;
 pub mod value;

@@ -97,12 +97,17 @@ pub enum Zero {
     Absent,
     /// `{}` filled with the zeros of its own fields.
     Struct,
+    /// `null`; an empty list or map becomes it, too: upstream's storage codec cannot tell them apart.
     Null,
+    /// `null` when unset, but an empty list or map stays: the type is never stored in protobuf.
+    NullKept,
     EmptyString,
     Number,
     False,
     /// `"0"`, a quantity.
     Quantity,
+    /// `"0s"`, a duration.
+    Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +165,31 @@ pub enum ProtoKind {
     JsonSchemaPropsOrStringArray,
     /// Map with string keys.
     Map(&'static ProtoKind),
+}
+
+impl Field {
+    /// What the generator starts each field from.
+    pub const PLAIN: Field = Field {
+        name: "",
+        kind: Kind::String,
+        go: "",
+        pointer: false,
+        omit_empty: false,
+        zero: Zero::Absent,
+        required: false,
+        enumeration: &[],
+        list: ListType::Unset,
+        keys: &[],
+        atomic: false,
+        patch_strategy: "",
+        patch_merge_key: "",
+    };
+}
+
+impl ProtoField {
+    /// What the generator starts each field from.
+    pub const PLAIN: ProtoField =
+        ProtoField { number: 0, kind: ProtoKind::String, repeated: false, json: "", inline: false, always: false };
 }
 
 impl Type {
