@@ -1,0 +1,10 @@
+//! The story of the first issue, from outside: every test has a cluster of its own, and speaks with real clients.
+
+mod clients;
+mod deletion;
+mod durability;
+mod identity;
+mod images;
+mod kubectl;
+mod up;
+mod wrong;
