@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod clients;
 mod fidelity;
 mod generate;
 mod imports;

@@ -1,13 +1,23 @@
 //! `cargo xtask test`: everything that says whether the tree is good, in the order of what fails fastest. It installs what
 //! the tests need, goes on after a failure, and ends with the list of what failed.
 
-use crate::{kubectl, sh, up, verify};
+use crate::{clients, kubectl, sh, up, verify};
 use anyhow::{Result, bail};
 use std::time::Instant;
 
 /// Debian packages that the end-to-end tests use: images are made of busybox, pulled from docker-registry, and everything
 /// runs in network namespaces made by iproute2 and util-linux.
-const PACKAGES: &[&str] = &["busybox-static", "docker-registry", "iproute2", "openssl", "util-linux", "procps"];
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "docker-registry",
+    "skopeo",
+    "iproute2",
+    "openssl",
+    "util-linux",
+    "bsdutils",
+    "procps",
+    "python3",
+];
 
 /// With a filter, only tests whose name contains it are run, and no checks.
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -42,7 +52,9 @@ fn unit(filter: &[&str]) -> Result<()> {
 fn end_to_end(filter: &[&str]) -> Result<()> {
     let binary = up::build(false)?;
     let kubectl = kubectl::path()?;
+    let clients = clients::ready()?;
     let all = ["test", "--package", "e2e", "--locked", "--no-fail-fast", "--", "--test-threads=2"];
     let mut test = sh::cargo(&[&all[..], filter].concat());
-    sh::run(test.env("LANYARD_BIN", binary).env("LANYARD_KUBECTL", kubectl))
+    test.env("LANYARD_BIN", binary).env("LANYARD_KUBECTL", kubectl);
+    sh::run(test.env("LANYARD_E2E_PROGRAMS", clients.programs).env("LANYARD_E2E_PYTHON", clients.python))
 }
