@@ -1,0 +1,234 @@
+//! The commit thread: takes all that waits, checks it against memory and against the same batch, appends, shows it to
+//! observers, then to readers and watchers, then answers.
+//!
+//! ```text
+//! transactions ─► check, apply to a copy ─► append + sync ─► indices ─► view ─► histories ─► answers
+//! ```
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use document::Object;
+use meta::{Key, Revision};
+use tokio::sync::oneshot;
+
+use crate::history::{self, Bounds};
+use crate::log::{Garbage, Log, LogError, Record};
+use crate::observer::{AnyObserver, Change};
+use crate::store::{CommitError, Committed, Options, Shared};
+use crate::view::{State, View};
+use crate::{Effect, Precondition, Transaction};
+
+/// A transaction and who waits for it.
+pub(crate) struct Pending {
+    pub(crate) transaction: Transaction,
+    pub(crate) answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+
+pub(crate) enum Message {
+    Commit(Pending),
+    Stop,
+}
+
+/// What the commit thread owns; attaching an observer locks it for a moment.
+pub(crate) struct Committer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Box<dyn Log>,
+    pub(crate) observers: Vec<Arc<dyn AnyObserver>>,
+    pub(crate) options: Options,
+    /// Superseded records that the log has not been told of.
+    pub(crate) dead: Vec<(Revision, Key)>,
+}
+
+/// The batch as it grows: a copy of the state with everything that was accepted.
+struct Batch {
+    next: State,
+    changes: Vec<Change>,
+    records: Vec<Record>,
+    outcomes: Vec<(Answer, Result<Committed, CommitError>)>,
+}
+
+const BATCH: usize = 512;
+const TIDY_EVERY: Duration = Duration::from_secs(15);
+
+/// Runs until it is told to stop or the log fails.
+pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
+    let mut tidied = Instant::now();
+    loop {
+        let mut batch = Vec::new();
+        let stop = take(queue, &mut batch);
+        let mut committer = committer.lock();
+        let broken = !batch.is_empty() && committer.commit(batch).is_err();
+        if stop || broken {
+            committer.shared.stop();
+            return;
+        }
+        if tidied.elapsed() >= TIDY_EVERY {
+            committer.tidy();
+            tidied = Instant::now();
+        }
+    }
+}
+
+/// All that waits, up to a limit. True: stop after it.
+fn take(queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
+    match queue.recv_timeout(TIDY_EVERY) {
+        Ok(Message::Commit(pending)) => batch.push(pending),
+        Err(RecvTimeoutError::Timeout) => return false,
+        Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+    }
+    while batch.len() < BATCH {
+        match queue.try_recv() {
+            Ok(Message::Commit(pending)) => batch.push(pending),
+            Ok(Message::Stop) => return true,
+            Err(_) => break,
+        }
+    }
+    false
+}
+
+impl Committer {
+    /// `Err`: the log is broken and the process is to end.
+    fn commit(&mut self, pending: Vec<Pending>) -> Result<(), Broken> {
+        let mut batch = Batch::new(self.shared.view().0.as_ref().clone());
+        for Pending { transaction, answer } in pending {
+            let outcome = batch.apply(transaction);
+            batch.outcomes.push((answer, outcome));
+        }
+        if !batch.records.is_empty() {
+            match self.log.append(&batch.records) {
+                Ok(()) => self.show(batch.next, batch.changes),
+                Err(LogError::Full(why)) => refuse(&mut batch.outcomes, || CommitError::Full(why.clone())),
+                Err(LogError::Failed(why)) => {
+                    refuse(&mut batch.outcomes, || CommitError::Stopped);
+                    (self.options.fatal)(&format!("failed to write to the store: {why}"));
+                    answer(batch.outcomes);
+                    return Err(Broken);
+                }
+            }
+        }
+        answer(batch.outcomes);
+        Ok(())
+    }
+
+    fn show(&mut self, mut next: State, changes: Vec<Change>) {
+        self.apply_observers(&mut next, &changes);
+        self.shared.show(next, changes, self.bounds(), &mut self.dead);
+    }
+
+    fn apply_observers(&self, next: &mut State, changes: &[Change]) {
+        let view = View(Arc::new(next.clone()));
+        for (observer, index) in self.observers.iter().zip(&mut next.indices) {
+            if let Some(new) = observer.apply(index, changes, &view) {
+                *index = new;
+            }
+        }
+    }
+
+    /// Trims quiet histories and tells the log what nobody needs any more.
+    fn tidy(&mut self) {
+        let floors = self.shared.trim(self.bounds(), &mut self.dead);
+        if !self.dead.is_empty() {
+            let dead = std::mem::take(&mut self.dead);
+            self.log.compact(Garbage { dead, floors, revision: self.shared.view().revision() });
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { age: self.options.history_age, bytes: self.options.history_bytes }
+    }
+}
+
+/// The log failed; said to the fatal hook already.
+struct Broken;
+
+impl Batch {
+    fn new(next: State) -> Self {
+        Batch { next, changes: Vec::new(), records: Vec::new(), outcomes: Vec::new() }
+    }
+
+    fn apply(&mut self, transaction: Transaction) -> Result<Committed, CommitError> {
+        check(&self.next, &transaction)?;
+        let revision = Revision(self.next.revision.0 + 1);
+        let mut committed = Committed { revision, objects: Vec::new(), removed: Vec::new() };
+        let before = self.changes.len();
+        for write in transaction.writes {
+            let (object, removed) = self.write(write.effect, revision);
+            committed.objects.push(object);
+            committed.removed.push(removed);
+        }
+        if self.changes.len() == before {
+            committed.revision = self.next.revision;
+        } else {
+            self.next.revision = revision;
+        }
+        Ok(committed)
+    }
+
+    fn write(&mut self, effect: Effect, revision: Revision) -> (Option<Arc<Object>>, Option<Arc<Object>>) {
+        match effect {
+            Effect::Put(mut object) => {
+                object.revision = revision;
+                let object = Arc::new(object);
+                let old = self.next.get(&object.key).cloned();
+                self.next.put(object.clone());
+                self.note(object.key.clone(), revision, old, Some(object.clone()));
+                (Some(object), None)
+            }
+            Effect::Remove(key) => {
+                let Some(old) = self.next.get(&key).cloned() else { return (None, None) };
+                self.next.remove(&key);
+                let gone = Arc::new(Object { revision, ..(*old).clone() });
+                self.note(key, revision, Some(old), None);
+                (None, Some(gone))
+            }
+        }
+    }
+
+    fn note(&mut self, key: Key, revision: Revision, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {
+        let value = new.as_ref().map(|o| o.bytes.clone());
+        self.records.push(Record { revision, key: key.clone(), value });
+        self.changes.push(Change { key, revision, old, new });
+    }
+}
+
+fn check(state: &State, transaction: &Transaction) -> Result<(), CommitError> {
+    let writes = transaction.writes.iter().map(|w| (w.effect.key(), w.precondition));
+    let reads = transaction.reads.iter().map(|(key, precondition)| (key, *precondition));
+    for (key, precondition) in writes.chain(reads) {
+        let current = state.get(key);
+        let holds = match precondition {
+            Precondition::Any => true,
+            Precondition::Absent => current.is_none(),
+            Precondition::At(revision) => current.is_some_and(|o| o.revision == revision),
+            Precondition::Live => current.is_some_and(|o| o.deletion.is_none()),
+        };
+        if !holds {
+            return Err(CommitError::Conflict { key: key.clone(), precondition, current: current.cloned() });
+        }
+    }
+    Ok(())
+}
+
+/// Conflicts too: what they were checked against did not happen.
+fn refuse(outcomes: &mut [(Answer, Result<Committed, CommitError>)], why: impl Fn() -> CommitError) {
+    for (_, outcome) in outcomes {
+        *outcome = Err(why());
+    }
+}
+
+fn answer(outcomes: Vec<(Answer, Result<Committed, CommitError>)>) {
+    for (answer, outcome) in outcomes {
+        // whoever does not wait any more does not need it
+        let _ = answer.send(outcome);
+    }
+}
+
+/// Makes history entries of changes.
+pub(crate) fn entries(changes: Vec<Change>) -> impl Iterator<Item = Arc<history::Entry>> {
+    let now = Instant::now();
+    changes.into_iter().map(move |change| history::Entry::new(change, now))
+}
