@@ -2,12 +2,19 @@
 //!
 //! No bridge, no pause process, no packet filter. What it makes carries the instance's name and can be taken away whole.
 
+mod addresses;
+mod netlink;
+mod routed;
+
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use futures::future::BoxFuture;
+
+pub use addresses::Range;
+pub use routed::{Config, Routed};
 
 /// Failure of the pod network; says the step.
 #[derive(Debug, thiserror::Error)]
