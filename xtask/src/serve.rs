@@ -90,6 +90,14 @@ impl Server {
         self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
     }
 
+    /// Resident memory, in KiB.
+    pub(crate) fn rss_kib(&self) -> Result<u64> {
+        let id = self.child.as_ref().context("it was stopped")?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("/proc has no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let _ = sh::output(Command::new("kill").arg(child.id().to_string()));
