@@ -2,11 +2,16 @@
 //! decode, default and normalize along them; JSON, YAML and protobuf; merge, strategic and JSON patch; `Object`, the
 //! sealed bytes of one version. Which types there are is said by crate `api`.
 
+pub mod decode;
 pub mod default;
+pub mod json;
+pub mod normalize;
 pub mod object;
 pub mod schema;
 pub mod value;
 
+pub use decode::{DecodeError, Decoded, Problem, convert, decode};
+pub use normalize::normalize;
 pub use object::{Object, Owner};
 pub use schema::{Field, Kind, Type};
 pub use value::{Map, Value};

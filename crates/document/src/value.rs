@@ -2,6 +2,7 @@
 //! order along a type table. Not a typed struct: caches hold bytes (`Object`), trees live as long as one request.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Index;
 
 /// A JSON value. Integers are `i64`, as upstream's decoder has them; everything else numeric is a float.
@@ -126,6 +127,51 @@ impl Map {
 
     pub fn into_members(self) -> Vec<(Name, Value)> {
         self.0
+    }
+}
+
+/// Collects members of a map whose names are not known beforehand: look-ups stay fast when there are many.
+#[derive(Debug, Default)]
+pub struct Members {
+    members: Vec<(Name, Value)>,
+    index: HashMap<Box<str>, usize>,
+}
+
+/// Members from which on names are indexed instead of searched.
+const INDEX_FROM: usize = 16;
+
+impl Members {
+    /// Whether the name has been seen.
+    pub fn contains(&mut self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Replaces in place or appends.
+    pub fn put(&mut self, name: impl Into<Name>, value: Value) {
+        let name = name.into();
+        match self.find(&name) {
+            Some(at) => self.members[at].1 = value,
+            None => {
+                if !self.index.is_empty() {
+                    self.index.insert((&*name).into(), self.members.len());
+                }
+                self.members.push((name, value));
+            }
+        }
+    }
+
+    pub fn into_map(self) -> Map {
+        Map(self.members)
+    }
+
+    fn find(&mut self, name: &str) -> Option<usize> {
+        if self.members.len() < INDEX_FROM {
+            return self.members.iter().position(|(n, _)| n == name);
+        }
+        if self.index.is_empty() {
+            self.index.extend(self.members.iter().enumerate().map(|(at, (n, _))| ((&**n).into(), at)));
+        }
+        self.index.get(name).copied()
     }
 }
 
@@ -332,6 +378,11 @@ impl From<bool> for Value {
 impl From<i64> for Value {
     fn from(n: i64) -> Self {
         Value::Int(n)
+    }
+}
+impl From<f64> for Value {
+    fn from(x: f64) -> Self {
+        Value::Float(x)
     }
 }
 impl From<i32> for Value {
