@@ -1,7 +1,10 @@
 //! The built-in resources as rows of generated tables, and look-ups in them. Beside the tables: one file per group
 //! for what is not data (validation, strategy, columns).
 
+mod amount;
 pub mod resource;
+pub mod strategy;
+pub mod validation;
 mod tables;
 
 pub use resource::{Group, NameRule, ResourceType, Subresource};

@@ -61,6 +61,11 @@ pub fn path_segment(value: &str) -> Vec<String> {
     ["/", "%"].iter().filter(|c| value.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
+/// The beginning of such a name: only the characters count.
+pub fn path_segment_prefix(value: &str) -> Vec<String> {
+    ["/", "%"].iter().filter(|c| value.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
 /// A qualified name: `name` or `prefix.example.com/name`. Label keys, annotation keys, finalizers, resources.
 pub fn label_key(value: &str) -> Vec<String> {
     const NAME: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";

@@ -1,0 +1,64 @@
+//! What a resource does to its objects beside data: fields filled, reset or counted before validation, and graceful
+//! deletion. Called by `registry::write`; pure functions of the objects. Not here: defaults (tables), admission.
+
+mod batch;
+mod core;
+mod deletion;
+mod generic;
+mod pod;
+mod qos;
+mod service;
+
+use document::Value;
+use meta::{Time, UserInfo};
+
+use crate::ResourceType;
+
+pub use deletion::{Grace, begin_deletion};
+pub use qos::qos_class;
+
+/// What a strategy may know besides the objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub user: &'a UserInfo,
+    pub now: Time,
+}
+
+/// What a strategy cannot do alone, because it needs other objects: the registry does it before validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// clusterIPs, ipFamilies, node ports and the health check port of a Service.
+    ServiceAddresses,
+}
+
+/// Before validation of a create. Uid, creationTimestamp and name are set already.
+pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Context<'_>) -> Vec<Need> {
+    generic::create(resource, object);
+    match (resource.group, resource.plural) {
+        ("", "pods") => pod::create(object, context),
+        ("", "services") => return service::create(object),
+        ("", _) => core::create(resource.plural, object, context),
+        ("batch", _) => batch::create(resource.plural, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => core::create_csr(object, context),
+        ("apps", "daemonsets") => core::create_daemon_set(object),
+        ("apps", "statefulsets") => core::claim_templates(object),
+        _ => {}
+    }
+    Vec::new()
+}
+
+/// Before validation of an update through the main endpoint (`""`) or a subresource that holds the same object.
+pub fn prepare_update(resource: &ResourceType, subresource: &str, new: &mut Value, old: &Value, context: &Context<'_>) -> Vec<Need> {
+    generic::reset(resource, subresource, new, old);
+    let mut needs = Vec::new();
+    match (resource.group, resource.plural) {
+        ("", "pods") => pod::update(subresource, new, old),
+        ("", "services") if subresource.is_empty() => needs = service::update(new, old),
+        ("", _) => core::update(resource.plural, subresource, new, old, context),
+        ("apps", "daemonsets") if subresource.is_empty() => core::update_daemon_set(new, old),
+        ("apps", "statefulsets") if subresource.is_empty() => core::claim_templates(new),
+        _ => {}
+    }
+    generic::update(resource, new, old);
+    needs
+}

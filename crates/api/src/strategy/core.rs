@@ -1,0 +1,131 @@
+//! The core group's smaller kinds, and three of other groups: first phases, copied fields, marks of the server.
+
+use document::{Value, doc};
+use meta::Time;
+
+use super::Context;
+use super::generic::same;
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
+    match plural {
+        "namespaces" => {
+            object.set("status", doc!({"phase": "Active"}));
+            let finalizers = object.entry("spec").entry("finalizers").make_list();
+            if !finalizers.iter().any(|f| f.str() == "kubernetes") {
+                finalizers.push("kubernetes".into());
+            }
+            name_label(object);
+        }
+        "persistentvolumes" => {
+            let now = context.now.to_string();
+            object.set("status", doc!({"phase": "Pending", "lastPhaseTransitionTime": now}));
+        }
+        "persistentvolumeclaims" => {
+            object.set("status", doc!({"phase": "Pending"}));
+            data_sources(object.entry("spec"));
+        }
+        "serviceaccounts" => secret_names(object),
+        _ => {}
+    }
+}
+
+pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Value, context: &Context<'_>) {
+    match (plural, subresource) {
+        ("namespaces", "") => {
+            if let Some(finalizers) = old["spec"].get("finalizers") {
+                new.entry("spec").set("finalizers", finalizers.clone());
+            }
+            name_label(new);
+        }
+        ("namespaces", _) => name_label(new),
+        ("persistentvolumes", "status") => phase_time(new, old, context.now),
+        ("persistentvolumeclaims", "") => data_sources(new.entry("spec")),
+        ("serviceaccounts", "") => secret_names(new),
+        _ => {}
+    }
+}
+
+fn name_label(namespace: &mut Value) {
+    let name = namespace["metadata"]["name"].clone();
+    namespace.entry("metadata").entry("labels").set("kubernetes.io/metadata.name", name);
+}
+
+fn secret_names(account: &mut Value) {
+    for secret in account.get_mut("secrets").and_then(Value::as_list_mut).into_iter().flatten() {
+        let name = secret["name"].clone();
+        *secret = doc!({"name": (name)});
+    }
+}
+
+fn phase_time(new: &mut Value, old: &Value, now: Time) {
+    let (new_status, old_status) = (&new["status"], &old["status"]);
+    let moved = new_status["phase"] != old_status["phase"];
+    let given = new_status["lastPhaseTransitionTime"] != old_status["lastPhaseTransitionTime"];
+    if moved && (!given || new_status["lastPhaseTransitionTime"].is_null()) {
+        new.entry("status").set("lastPhaseTransitionTime", now.to_string());
+    }
+}
+
+/// `dataSource` and `dataSourceRef` follow each other.
+fn data_sources(spec: &mut Value) {
+    let source = spec["dataSource"].clone();
+    let reference = spec["dataSourceRef"].clone();
+    if !source.is_null() && reference.is_null() {
+        let known = match source["apiGroup"].str() {
+            "" => source["kind"].str() == "PersistentVolumeClaim",
+            group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
+        };
+        if known {
+            spec.set("dataSourceRef", source);
+        } else {
+            spec.remove("dataSource");
+        }
+    } else if source.is_null() && !reference.is_null() && reference["namespace"].str().is_empty() {
+        let mut copy = reference;
+        copy.remove("namespace");
+        spec.set("dataSource", copy);
+    }
+}
+
+/// A request says who made it.
+pub(super) fn create_csr(csr: &mut Value, context: &Context<'_>) {
+    let spec = csr.entry("spec");
+    for name in ["username", "uid", "groups", "extra"] {
+        spec.remove(name);
+    }
+    let user = context.user;
+    spec.set("username", &user.name);
+    if !user.uid.is_empty() {
+        spec.set("uid", &user.uid);
+    }
+    if !user.groups.is_empty() {
+        spec.set("groups", Value::list(&user.groups));
+    }
+    if !user.extra.is_empty() {
+        spec.set("extra", Value::of(user.extra.iter().map(|(k, v)| (k.clone(), Value::list(v)))));
+    }
+}
+
+pub(super) fn create_daemon_set(set: &mut Value) {
+    set.entry("metadata").entry("annotations").set(TEMPLATE_GENERATION, "1");
+}
+
+pub(super) fn update_daemon_set(new: &mut Value, old: &Value) {
+    let before = old["metadata"]["annotations"][TEMPLATE_GENERATION].str().parse::<i64>().unwrap_or_default();
+    let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
+    let number = before + i64::from(changed);
+    new.entry("metadata").entry("annotations").set(TEMPLATE_GENERATION, number.to_string());
+}
+
+pub(super) fn claim_templates(set: &mut Value) {
+    let templates = set.get_mut("spec").and_then(|s| s.get_mut("volumeClaimTemplates")).and_then(Value::as_list_mut);
+    for template in templates.into_iter().flatten() {
+        template.set("kind", "PersistentVolumeClaim");
+        template.set("apiVersion", "v1");
+        if template["status"]["phase"].is_empty() {
+            template.entry("status").set("phase", "Pending");
+        }
+    }
+}
