@@ -14,7 +14,7 @@ use meta::{Key, Revision};
 use tokio::sync::oneshot;
 
 use crate::history::{self, Bounds};
-use crate::log::{Garbage, Log, LogError, Record};
+use crate::log::{Garbage, Log, LogError, Null, Record};
 use crate::observer::{AnyObserver, Change};
 use crate::store::{CommitError, Committed, Options, Shared};
 use crate::view::{State, View};
@@ -64,6 +64,7 @@ pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Me
         let broken = !batch.is_empty() && committer.commit(batch).is_err();
         if stop || broken {
             committer.shared.stop();
+            committer.log = Box::new(Null);
             return;
         }
         if tidied.elapsed() >= TIDY_EVERY {

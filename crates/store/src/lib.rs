@@ -11,6 +11,8 @@ mod observer;
 mod replay;
 mod shelf;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod transaction;
 mod view;
 mod watch;

@@ -2,11 +2,13 @@
 //! (A log that several servers share will add `follow`, through which alone memory then changes.)
 
 pub mod null;
+pub mod sqlite;
 
 use bytes::Bytes;
 use meta::{Key, ResourceId, Revision};
 
 pub use null::Null;
+pub use sqlite::Sqlite;
 
 /// One key at one revision; no value: removed.
 #[derive(Clone, PartialEq, Eq)]

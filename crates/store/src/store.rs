@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -42,6 +43,7 @@ pub struct Options {
 pub struct Store {
     shared: Arc<Shared>,
     committer: Arc<Mutex<Committer>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     queue: Sender<Message>,
 }
 
@@ -118,13 +120,14 @@ impl Store {
         let committer = Committer { shared: shared.clone(), log, observers: Vec::new(), options, dead: replayed.dead };
         let committer = Arc::new(Mutex::new(committer));
         let (queue, receiver) = mpsc::channel();
-        let thread = committer.clone();
-        std::thread::Builder::new()
+        let own = committer.clone();
+        let thread = std::thread::Builder::new()
             .name("commit".into())
-            .spawn(move || commit::run(&thread, &receiver))
+            .spawn(move || commit::run(&own, &receiver))
             .map_err(|e| OpenError::Replay(format!("failed to start the commit thread: {e}")))?;
         let writer = Writer { queue: queue.clone(), sealed: PhantomData };
-        Ok((Store { shared, committer, queue }, writer))
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok((Store { shared, committer, thread, queue }, writer))
     }
 
     /// The newest revision.
@@ -173,6 +176,15 @@ impl Store {
     pub fn shutdown(&self) {
         // the thread may have ended already
         let _ = self.queue.send(Message::Stop);
+    }
+
+    /// `shutdown`, and waits until the log is closed. Blocks.
+    pub fn close(&self) {
+        self.shutdown();
+        if let Some(thread) = self.thread.lock().take() {
+            // it has said why, if it panicked
+            let _ = thread.join();
+        }
     }
 }
 

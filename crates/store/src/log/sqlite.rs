@@ -1,1 +1,358 @@
-//! placeholder
+//! The log in one SQLite file: an append-only table, synced at every batch. `current` shows the newest of each key.
+//!
+//! A second connection, on a thread of its own, checkpoints and deletes what nobody needs, so that neither is in the
+//! way of a commit. A lock file beside the database keeps a second process out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use meta::{Key, ResourceId, Revision};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+
+use super::{Garbage, Log, LogError, OpenError, Record, Replayed};
+
+/// The format that this version writes; it reads no other.
+const FORMAT: i64 = 1;
+/// "Lany": what SQLite's header says about whose file it is.
+const APPLICATION: i64 = 0x4c61_6e79;
+
+/// A row's id is its revision, and its position in the transaction in the lower bits.
+const POSITION_BITS: u32 = 16;
+
+const SCHEMA: &str = "
+    CREATE TABLE log (id INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB);
+    CREATE TABLE floor (resource TEXT PRIMARY KEY, revision INTEGER NOT NULL);
+    CREATE TABLE newest (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
+    CREATE VIEW current AS
+        SELECT id >> 16 AS revision, key, value FROM log
+        WHERE id IN (SELECT max(id) FROM log GROUP BY key) AND value IS NOT NULL;
+";
+
+/// A store's file, open and locked.
+pub struct Sqlite {
+    connection: Connection,
+    janitor: Option<Janitor>,
+    _lock: File,
+}
+
+/// The thread that tidies up.
+struct Janitor {
+    queue: Sender<Garbage>,
+    thread: JoinHandle<()>,
+}
+
+impl Sqlite {
+    /// Opens or creates the file; only this user may read it.
+    ///
+    /// # Errors
+    /// In use by another process, from a newer version, or not a store at all.
+    pub fn open(path: impl AsRef<Path>) -> Result<Sqlite, OpenError> {
+        let path = path.as_ref();
+        let lock = lock(path)?;
+        private(path).open(path).map_err(|e| failed(path, e))?;
+        let connection = connect(path, "FULL").map_err(|e| foreign(path, &e))?;
+        prepare(&connection, path)?;
+        let janitor = Janitor::start(path)?;
+        Ok(Sqlite { connection, janitor: Some(janitor), _lock: lock })
+    }
+}
+
+impl Log for Sqlite {
+    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<Replayed, LogError> {
+        Ok(replay(&self.connection, each)?)
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        let outcome = append(&self.connection, records);
+        if outcome.is_err() && !self.connection.is_autocommit() {
+            // a failed rollback shows at the next append
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        outcome
+    }
+
+    fn compact(&mut self, garbage: Garbage) {
+        if let Some(janitor) = &self.janitor {
+            // its thread ends only with this log
+            let _ = janitor.queue.send(garbage);
+        }
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        if let Some(Janitor { queue, thread }) = self.janitor.take() {
+            drop(queue);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn replay(connection: &Connection, each: &mut dyn FnMut(Record)) -> Result<Replayed, rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT id, key, value FROM log ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let path = row.get_ref(1)?.as_str()?;
+        let Some(key) = Key::from_path(path) else { continue };
+        let value = row.get_ref(2)?.as_blob_or_null()?.map(Bytes::copy_from_slice);
+        each(Record { revision: revision_of(row.get(0)?), key, value });
+    }
+    let mut statement = connection.prepare("SELECT resource, revision FROM floor")?;
+    let floors = statement
+        .query_map([], |row| Ok((ResourceId::from_text(row.get_ref(0)?.as_str()?), Revision(unsigned(row.get(1)?)))))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut statement = connection.prepare("SELECT max(revision) FROM newest")?;
+    let newest: Option<i64> = statement.query_row([], |row| row.get(0))?;
+    Ok(Replayed { revision: Revision(newest.map_or(0, unsigned)), floors })
+}
+
+fn append(connection: &Connection, records: &[Record]) -> Result<(), LogError> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    {
+        let mut insert = connection.prepare_cached("INSERT INTO log (id, key, value) VALUES (?1, ?2, ?3)")?;
+        let (mut revision, mut position) = (Revision(0), 0_i64);
+        for record in records {
+            position = if record.revision == revision { position + 1 } else { 0 };
+            revision = record.revision;
+            if position >> POSITION_BITS != 0 {
+                return Err(LogError::Full("a transaction has too many writes".into()));
+            }
+            let id = first_id(revision) + position;
+            insert.execute(params![id, record.key.to_path(), record.value.as_deref()])?;
+        }
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}
+
+fn first_id(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX >> POSITION_BITS) << POSITION_BITS
+}
+
+fn revision_of(id: i64) -> Revision {
+    Revision(unsigned(id >> POSITION_BITS))
+}
+
+fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or_default()
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => LogError::Full(error.to_string()),
+            _ => LogError::Failed(error.to_string()),
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let beside = suffixed(path, "-lock");
+    let file = private(&beside).open(&beside).map_err(|e| failed(&beside, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
+        Err(TryLockError::Error(e)) => Err(failed(&beside, e)),
+    }
+}
+
+fn private(_: &Path) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn connect(path: &Path, synchronous: &str) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(30))?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0;"))?;
+    Ok(connection)
+}
+
+/// Checks whose file it is and of which format; makes the tables in an empty one.
+fn prepare(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let read =
+        || Ok::<_, rusqlite::Error>((number("schema_version")?, number("application_id")?, number("user_version")?));
+    match read().map_err(|e| foreign(path, &e))? {
+        (0, _, _) => create(connection).map_err(|e| failed(path, e)),
+        (_, APPLICATION, FORMAT) => Ok(()),
+        (_, APPLICATION, found) => Err(OpenError::Newer { path: path.display().to_string(), found, known: FORMAT }),
+        _ => Err(OpenError::Foreign {
+            path: path.display().to_string(),
+            why: "it is another program's SQLite database".into(),
+        }),
+    }
+}
+
+fn create(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!(
+        "BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; {SCHEMA} COMMIT;"
+    ))
+}
+
+fn foreign(path: &Path, error: &rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::Foreign { path: path.display().to_string(), why: error.to_string() }
+        }
+        _ => failed(path, error),
+    }
+}
+
+fn failed(path: &Path, why: impl std::fmt::Display) -> OpenError {
+    OpenError::Failed { path: path.display().to_string(), why: why.to_string() }
+}
+
+impl Janitor {
+    fn start(path: &Path) -> Result<Janitor, OpenError> {
+        // synchronous = NORMAL: its deletions may be lost, not the order of what is written
+        let connection = connect(path, "NORMAL").map_err(|e| failed(path, e))?;
+        let (queue, garbage) = mpsc::channel();
+        let wal = suffixed(path, "-wal");
+        let thread = std::thread::Builder::new()
+            .name("tidy".into())
+            .spawn(move || tidy(&connection, &wal, &garbage))
+            .map_err(|e| failed(path, e))?;
+        Ok(Janitor { queue, thread })
+    }
+}
+
+fn tidy(connection: &Connection, wal: &Path, queue: &mpsc::Receiver<Garbage>) {
+    loop {
+        match queue.recv_timeout(Duration::from_secs(1)) {
+            Ok(garbage) => {
+                if let Err(error) = delete(connection, &garbage) {
+                    tracing::warn!("failed to delete superseded records: {error}");
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Err(error) = checkpoint(connection, wal) {
+            tracing::warn!("failed to checkpoint the store: {error}");
+        }
+    }
+}
+
+/// In small transactions, so that commits wait only for a moment.
+fn delete(connection: &Connection, garbage: &Garbage) -> Result<(), rusqlite::Error> {
+    const AT_ONCE: usize = 256;
+    for dead in garbage.dead.chunks(AT_ONCE) {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        for (resource, floor) in &garbage.floors {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO floor VALUES (?1, ?2)")?
+                .execute(params![resource.as_str(), signed(*floor)])?;
+        }
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO newest VALUES (1, ?1)")?
+            .execute([signed(garbage.revision)])?;
+        for (revision, key) in dead {
+            let first = first_id(*revision);
+            let last = first + ((1 << POSITION_BITS) - 1);
+            transaction.prepare_cached("DELETE FROM log WHERE id BETWEEN ?1 AND ?2 AND key = ?3")?.execute(params![
+                first,
+                last,
+                key.to_path()
+            ])?;
+        }
+        transaction.commit()?;
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// Moves the write-ahead log into the database. A writer that never pauses would let it grow: then it has to wait once.
+fn checkpoint(connection: &Connection, wal: &Path) -> Result<(), rusqlite::Error> {
+    const WORTH_IT: u64 = 4 << 20;
+    const TOO_LARGE: u64 = 64 << 20;
+    let size = std::fs::metadata(wal).map_or(0, |m| m.len());
+    let mode = match size {
+        0..WORTH_IT => return Ok(()),
+        WORTH_IT..TOO_LARGE => "PASSIVE",
+        _ => "TRUNCATE",
+    };
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opening_is_refused_with_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let _first = Sqlite::open(&path).unwrap();
+        let error = Sqlite::open(&path).err().unwrap();
+        assert_eq!(error.to_string(), format!("{} is in use by another process", path.display()));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        drop(Sqlite::open(&path).unwrap());
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 7").unwrap();
+        let error = Sqlite::open(&path).err().unwrap();
+        assert!(matches!(error, OpenError::Newer { found: 7, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn another_files_content_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (text, other) = (dir.path().join("text"), dir.path().join("other"));
+        std::fs::write(&text, "not a database, but long enough to look at it ".repeat(50)).unwrap();
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+        for path in [text, other] {
+            assert!(matches!(Sqlite::open(&path), Err(OpenError::Foreign { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_owner_may_read_the_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let _log = Sqlite::open(&path).unwrap();
+        for suffix in ["", "-wal", "-lock"] {
+            let mode = std::fs::metadata(suffixed(&path, suffix)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_the_batch_and_leaves_the_rest_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Sqlite::open(dir.path().join("s.db")).unwrap();
+        log.connection.execute_batch("PRAGMA max_page_count = 20").unwrap();
+        let record = |revision, size| Record {
+            revision: Revision(revision),
+            key: Key::new(ResourceId::new("", "pods"), "a", "b"),
+            value: Some(vec![0; size].into()),
+        };
+        log.append(&[record(2, 10)]).unwrap();
+        assert!(matches!(log.append(&[record(3, 1 << 20)]), Err(LogError::Full(_))));
+        log.append(&[record(3, 11)]).unwrap();
+        let mut seen = Vec::new();
+        log.replay(&mut |r| seen.push(r.revision.0)).unwrap();
+        assert_eq!(seen, [2, 3]);
+    }
+}
