@@ -1,0 +1,274 @@
+//! The chain: what is asked in which order, and what the answers mean together.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use meta::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
+use meta::{Key, Time, UserInfo};
+use store::View;
+
+use crate::bootstrap_token;
+use crate::keys::PublicKeys;
+use crate::request_header::RequestHeader;
+use crate::service_account::ServiceAccounts;
+use crate::static_tokens::StaticTokens;
+use crate::x509::{ClientCertificates, Peer};
+use crate::{bearer, x509};
+
+/// What a request shows of its sender.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The certificates of the connection; `None` without any.
+    pub peer: Option<&'a Peer>,
+    pub headers: &'a HeaderMap,
+}
+
+/// Who it is, as an authenticator found out.
+#[derive(Clone, Debug, Default)]
+pub struct Authenticated {
+    pub user: Arc<UserInfo>,
+    /// Empty: the mechanism knows no audiences.
+    pub audiences: Vec<String>,
+    /// `Warning` headers for the answer.
+    pub warnings: Vec<String>,
+    /// Audit annotations.
+    pub annotations: Vec<(&'static str, String)>,
+    /// The Secret of a legacy token that was just used, for its last-used label.
+    pub used_secret: Option<Key>,
+}
+
+impl Authenticated {
+    pub fn new(user: impl Into<Arc<UserInfo>>) -> Self {
+        Authenticated { user: user.into(), ..Default::default() }
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.user.name == ANONYMOUS
+    }
+}
+
+/// Why a credential is bad: for logs and TokenReview, never for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+impl Refusal {
+    pub fn new(text: impl Into<String>) -> Self {
+        Refusal(text.into())
+    }
+}
+
+/// What one authenticator says.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    Known(Authenticated),
+    /// No credential of this kind.
+    NotMine,
+    /// A credential of this kind, and it is bad.
+    Refused(Refusal),
+}
+
+/// ServiceAccount tokens.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceAccountConfig {
+    /// All are accepted; the first one signs (elsewhere).
+    pub issuers: Vec<String>,
+    pub keys: PublicKeys,
+}
+
+/// Everything the chain is built from.
+#[derive(Default)]
+pub struct Config {
+    /// DER certificates of the authorities whose client certificates are believed.
+    pub client_authorities: Vec<Vec<u8>>,
+    pub request_header: Option<RequestHeader>,
+    pub static_tokens: StaticTokens,
+    pub service_accounts: ServiceAccountConfig,
+    /// `--api-audiences`.
+    pub audiences: Vec<String>,
+    pub bootstrap_tokens: bool,
+    /// `--anonymous-auth`; upstream's default is true.
+    pub anonymous: bool,
+}
+
+/// All authenticators in order.
+pub struct Chain {
+    certificates: Option<ClientCertificates>,
+    request_header: Option<request_header_link::Link>,
+    static_tokens: StaticTokens,
+    service_accounts: ServiceAccounts,
+    audiences: Vec<String>,
+    bootstrap_tokens: bool,
+    anonymous: bool,
+    clock: fn() -> Time,
+}
+
+mod request_header_link {
+    pub(super) use crate::request_header::Link;
+}
+
+impl Chain {
+    /// # Errors
+    /// A certificate authority that cannot be read, or a request-header authority that is the client authority and
+    /// names nobody.
+    pub fn new(config: Config) -> Result<Self, x509::BadAuthority> {
+        let certificates = match config.client_authorities.is_empty() {
+            true => None,
+            false => Some(ClientCertificates::new(&config.client_authorities)?),
+        };
+        let request_header = config.request_header.map(request_header_link::Link::new).transpose()?;
+        Ok(Chain {
+            certificates,
+            request_header,
+            static_tokens: config.static_tokens,
+            service_accounts: ServiceAccounts::new(config.service_accounts, config.audiences.clone()),
+            audiences: config.audiences,
+            bootstrap_tokens: config.bootstrap_tokens,
+            anonymous: config.anonymous,
+            clock: Time::now,
+        })
+    }
+
+    /// The same chain with another clock, for tests.
+    pub fn with_clock(mut self, clock: fn() -> Time) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// `--api-audiences`.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// Who sent this request.
+    ///
+    /// # Errors
+    /// There is a credential and it is bad, or there is none and anonymous requests are off.
+    pub fn authenticate(&self, request: &Request<'_>, view: &View) -> Result<Authenticated, Refusal> {
+        self.run(request, None, view)
+    }
+
+    /// What TokenReview asks: the same chain, with a request that carries this token only. `audiences` empty: ours.
+    ///
+    /// # Errors
+    /// The token is not good for these audiences.
+    pub fn review(&self, token: &str, audiences: &[String], view: &View) -> Result<Authenticated, Refusal> {
+        let mut headers = HeaderMap::new();
+        let value = http::HeaderValue::from_bytes(format!("Bearer {token}").as_bytes());
+        headers.insert(http::header::AUTHORIZATION, value.map_err(|_| Refusal::new(bearer::INVALID))?);
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        self.run(&Request { peer: None, headers: &headers }, Some(wanted), view)
+    }
+
+    fn run(&self, request: &Request<'_>, audiences: Option<&[String]>, view: &View) -> Result<Authenticated, Refusal> {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let wanted = audiences.unwrap_or(&self.audiences);
+        let mut known = None;
+        for link in [Self::by_proxy, Self::by_certificate, Self::by_header, Self::by_websocket] {
+            match link(self, request, wanted, view, &mut warnings) {
+                Finding::Known(found) => {
+                    known = Some(found);
+                    break;
+                }
+                Finding::NotMine => {}
+                Finding::Refused(refusal) => errors.push(refusal),
+            }
+        }
+        let mut found = match known {
+            Some(found) => with_group(found),
+            None if errors.is_empty() && self.anonymous => Authenticated {
+                audiences: audiences.map(<[String]>::to_vec).unwrap_or_default(),
+                ..Authenticated::new(UserInfo::anonymous())
+            },
+            None => return Err(join(errors)),
+        };
+        found.warnings.splice(0..0, warnings);
+        if !self.audiences.is_empty()
+            && audiences.is_none()
+            && !found.audiences.is_empty()
+            && !found.audiences.iter().any(|a| self.audiences.contains(a))
+        {
+            return Err(Refusal::new("unable to match the audience"));
+        }
+        Ok(found)
+    }
+
+    fn by_proxy(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
+        match (&self.request_header, request.peer) {
+            (Some(link), Some(peer)) => link.authenticate(peer, request.headers, (self.clock)()),
+            _ => Finding::NotMine,
+        }
+    }
+
+    fn by_certificate(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
+        match (&self.certificates, request.peer) {
+            (Some(certificates), Some(peer)) => certificates.authenticate(peer, (self.clock)()),
+            _ => Finding::NotMine,
+        }
+    }
+
+    fn by_header(&self, request: &Request<'_>, wanted: &[String], view: &View, warnings: &mut Vec<String>) -> Finding {
+        match bearer::from_header(request.headers, warnings) {
+            Some(token) => self.by_token(token, wanted, view),
+            None => Finding::NotMine,
+        }
+    }
+
+    fn by_websocket(&self, request: &Request<'_>, wanted: &[String], view: &View, _: &mut Vec<String>) -> Finding {
+        match bearer::from_websocket(request.headers) {
+            Ok(Some(token)) => self.by_token(&token, wanted, view),
+            Ok(None) => Finding::NotMine,
+            Err(refusal) => Finding::Refused(refusal),
+        }
+    }
+
+    /// The token mechanisms in order. Nobody knows it: `invalid bearer token`.
+    fn by_token(&self, token: &str, wanted: &[String], view: &View) -> Finding {
+        if let Some(user) = self.static_tokens.find(token) {
+            return match self.agnostic(wanted) {
+                Some(audiences) => Finding::Known(Authenticated { audiences, ..Authenticated::new(user) }),
+                None => Finding::Refused(Refusal::new(bearer::INVALID)),
+            };
+        }
+        let now = (self.clock)();
+        let mut reasons = vec![bearer::INVALID.to_owned()];
+        match self.service_accounts.authenticate(token, wanted, view, now) {
+            Finding::Known(found) => return Finding::Known(found),
+            Finding::NotMine => {}
+            Finding::Refused(refusal) => reasons.push(refusal.0),
+        }
+        if self.bootstrap_tokens
+            && let Some(user) = bootstrap_token::authenticate(token, view, now)
+            && let Some(audiences) = self.agnostic(wanted)
+        {
+            return Finding::Known(Authenticated { audiences, ..Authenticated::new(user) });
+        }
+        Finding::Refused(join(reasons.into_iter().map(Refusal).collect()))
+    }
+
+    /// Audiences of a mechanism that knows none: ours, as far as they are asked for. `None`: not good for what is asked.
+    fn agnostic(&self, wanted: &[String]) -> Option<Vec<String>> {
+        let both: Vec<String> = self.audiences.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        (!both.is_empty() || self.audiences.is_empty()).then_some(both)
+    }
+}
+
+fn join(mut refusals: Vec<Refusal>) -> Refusal {
+    match refusals.len() {
+        0 => Refusal::new("no credentials"),
+        1 => refusals.remove(0),
+        _ => {
+            let texts: Vec<String> = refusals.into_iter().map(|r| r.0).collect();
+            Refusal(format!("[{}]", texts.join(", ")))
+        }
+    }
+}
+
+/// Adds `system:authenticated` unless the user is anonymous or has it, or its contrary, already.
+fn with_group(mut found: Authenticated) -> Authenticated {
+    let user = &found.user;
+    if user.name != ANONYMOUS && !user.in_group(AUTHENTICATED) && !user.in_group(UNAUTHENTICATED) {
+        Arc::make_mut(&mut found.user).groups.push(AUTHENTICATED.to_owned());
+    }
+    found
+}
