@@ -55,6 +55,6 @@ fn end_to_end(filter: &[&str]) -> Result<()> {
     let clients = clients::ready()?;
     let all = ["test", "--package", "e2e", "--locked", "--no-fail-fast", "--", "--test-threads=2"];
     let mut test = sh::cargo(&[&all[..], filter].concat());
-    test.env("LANYARD_BIN", binary).env("LANYARD_KUBECTL", kubectl);
+    test.env("RUST_BACKTRACE", "0").env("LANYARD_BIN", binary).env("LANYARD_KUBECTL", kubectl);
     sh::run(test.env("LANYARD_E2E_PROGRAMS", clients.programs).env("LANYARD_E2E_PYTHON", clients.python))
 }

@@ -23,6 +23,7 @@ pub struct Cluster {
     pub machine: Machine,
     /// Its data folder.
     pub dir: PathBuf,
+    binary: PathBuf,
     flags: Vec<String>,
     process: Option<Child>,
 }
@@ -56,7 +57,7 @@ impl Cluster {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&images).expect("the folder can be made");
         Image::busybox(IMAGE).docker_archive(&images.join("busybox.tar"), Packing::Plain);
         let flags = flags.iter().map(|&f| f.to_owned()).collect();
-        Some(Self { machine, dir, flags, process: None })
+        Some(Self { machine, dir, binary: lanyard(), flags, process: None })
     }
 
     /// Starts `lanyard up` and waits for its line `ready: …`.
@@ -65,7 +66,7 @@ impl Cluster {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(&mut self) {
-        let mut command = self.machine.command(lanyard());
+        let mut command = self.machine.command(&self.binary);
         command.arg("up").args(&self.flags).arg("--data-dir").arg(&self.dir);
         let mut process = self.machine.start("up", &mut command);
         let end = Instant::now() + READY;
@@ -76,6 +77,21 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.process = Some(process);
+        self.account("default");
+    }
+
+    /// A new namespace, with its account `default`, which pods need.
+    #[track_caller]
+    pub fn namespace(&self, name: &str) {
+        self.kubectl(&format!("create namespace {name}")).ok();
+        self.account(name);
+    }
+
+    /// A controller makes the account soon after the namespace; upstream refuses pods until then.
+    #[track_caller]
+    fn account(&self, namespace: &str) {
+        let name = || self.path("serviceaccount/default", namespace, "{.metadata.name}");
+        eventually(SOON, "the account default exists", || (name() == "default").then_some(()).ok_or(String::new()));
     }
 
     /// Ctrl-C, and its exit code.
@@ -113,7 +129,7 @@ impl Cluster {
 
     /// A subcommand of the binary, on this cluster's folder.
     pub fn lanyard(&self, args: &[&str]) -> Output {
-        finish(self.machine.command(lanyard()).args(args).arg("--data-dir").arg(&self.dir), "")
+        finish(self.machine.command(&self.binary).args(args).arg("--data-dir").arg(&self.dir), "")
     }
 
     /// kubectl as the cluster's admin; words are split at spaces.
@@ -207,7 +223,7 @@ impl Drop for Cluster {
         }
         // Takes away what is the host's and not the machine's: control groups.
         let mut down = self.machine.command("timeout");
-        down.args(["30", &lanyard().to_string_lossy(), "down", "--purge", "--data-dir"]).arg(&self.dir);
+        down.args(["30", &self.binary.to_string_lossy(), "down", "--purge", "--data-dir"]).arg(&self.dir);
         let _ = finish(&mut down, "");
     }
 }
@@ -237,6 +253,11 @@ impl Server {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
         let mut server = Self { home, port: free.port(), process: None };
         server.again();
+        let account = ["get", "serviceaccount", "default", "-n", "default"];
+        eventually(SOON, "the account default exists", || match server.kubectl(&account, "") {
+            found if found.code == 0 => Ok(()),
+            missing => Err(missing.stderr),
+        });
         server
     }
 

@@ -29,7 +29,7 @@ fn built(name: &str) -> Option<Built> {
 /// A pod `client` of the account that may read pods, with the host's programs in it, read-only and at their own places.
 fn cluster(name: &str, built: &Built) -> Option<Cluster> {
     let cluster = Cluster::up(name)?;
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(POLICY).ok();
     let usr = Path::new("/usr");
     let places = [

@@ -58,7 +58,7 @@ fn a_process_that_handles_sigterm_ends_early() {
 #[test]
 fn a_deleted_account_ends_all_its_tokens() {
     let Some(cluster) = Cluster::up("account") else { return };
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(POLICY).ok();
     let token = |_: i32| cluster.kubectl("create token my-service-account -n my-namespace").ok().trim().to_owned();
     let tokens: Vec<String> = (0..2).map(token).collect();
@@ -77,7 +77,7 @@ fn a_deleted_account_ends_all_its_tokens() {
 #[test]
 fn a_deleted_namespace_takes_its_pods_along() {
     let Some(cluster) = Cluster::up("namespace") else { return };
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(&pod("inside", NS, "  terminationGracePeriodSeconds: 1\n")).ok();
     cluster.ready(NS, "inside");
     cluster.kubectl("delete namespace my-namespace --timeout=60s").ok();

@@ -43,7 +43,7 @@ pub(crate) fn pod_of(image: &str, name: &str, namespace: &str, more: &str) -> St
 fn story(name: &str) -> Option<Cluster> {
     let cluster = Cluster::up(name)?;
     cluster.import_kubectl();
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(POLICY).ok();
     cluster.apply(&pod_of(KUBECTL_IMAGE, "as-default", NS, "")).ok();
     cluster.apply(&pod_of(KUBECTL_IMAGE, "as-mine", NS, "  serviceAccountName: my-service-account\n")).ok();
@@ -74,7 +74,7 @@ fn refused(output: Output, sentence: &str) {
 #[test]
 fn admission_adds_account_token_volume_tolerations_and_qos() {
     let Some(cluster) = Cluster::up("admission") else { return };
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(&pod("my-pod", NS, "")).ok();
     let said = cluster.kubectl("get pod -n my-namespace my-pod -o json").ok();
     let pod: serde_json::Value = serde_json::from_str(&said).unwrap();

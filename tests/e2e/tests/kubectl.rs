@@ -64,7 +64,7 @@ fn exec_has_a_terminal_that_is_resized() {
     let kubeconfig = cluster.dir.join("admin.kubeconfig");
     let watch = "tty; stty size; sleep 2; stty size";
     let line = format!(
-        "export KUBECONFIG={0}; script -qec \"stty rows 24 cols 80; (sleep 1.2; stty rows 37 cols 101 < $(tty)) & \
+        "export KUBECONFIG={0}; script -qec \"stty rows 24 cols 80; (sleep 1.2; stty -F /dev/tty rows 37 cols 101) & \
          {1} exec -it talks -- sh -c '{watch}'\" /dev/null",
         kubeconfig.display(),
         e2e::kubectl().display()
@@ -91,7 +91,7 @@ fn cp_goes_both_ways() {
 #[test]
 fn auth_commands_answer_as_upstream() {
     let Some(cluster) = Cluster::up("auth") else { return };
-    cluster.kubectl("create namespace my-namespace").ok();
+    cluster.namespace("my-namespace");
     cluster.apply(crate::identity::POLICY).ok();
     let admin = cluster.kubectl("auth can-i delete nodes");
     let warning = "Warning: resource 'nodes' is not namespace scoped\n\n";
