@@ -9,5 +9,6 @@ mod durability;
 mod identity;
 mod images;
 mod kubectl;
+mod quickstart;
 mod up;
 mod wrong;
