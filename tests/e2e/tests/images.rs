@@ -4,6 +4,7 @@ use crate::identity::pod_of;
 use e2e::cluster::SOON;
 use e2e::image::{Image, Layer, Packing};
 use e2e::{Cluster, eventually};
+use std::path::Path;
 use std::process::Child;
 
 fn waiting(cluster: &Cluster, pod: &str) -> String {
@@ -14,7 +15,7 @@ fn waiting(cluster: &Cluster, pod: &str) -> String {
 fn archives_of_every_form_are_imported_listed_run_and_removed() {
     let Some(cluster) = Cluster::up("import") else { return };
     let file = |name: &str| cluster.machine.home.join(name);
-    type Write = fn(&Image, &std::path::Path, Packing);
+    type Write = fn(&Image, &Path, Packing);
     let forms: [(&str, Write, Packing); 5] = [
         ("docker-gzip", Image::docker_archive, Packing::Gzip),
         ("docker-plain", Image::docker_archive, Packing::Plain),
@@ -172,4 +173,24 @@ fn a_registry_that_wants_a_password_gets_it_from_image_pull_secrets() {
     cluster.kubectl(line).ok();
     cluster.apply(&pod_of("pulled:1", "with", "default", "  imagePullSecrets: [{name: pull}]\n")).ok();
     cluster.ready("default", "with");
+}
+
+#[test]
+fn a_layer_that_is_not_what_its_digest_says_is_refused() {
+    let Some(cluster) = Cluster::up_with("digest", &[MIRROR]) else { return };
+    let registry = Registry::start(&cluster, "registry", 5000, false);
+    let blobs = cluster.machine.home.join(registry.name);
+    let largest =
+        format!("find {} -name data -type f -printf '%s %p\\n' | sort -n | tail -1 | cut -d' ' -f2", blobs.display());
+    let blob = cluster.machine.sh(&largest).ok();
+    let blob = Path::new(blob.trim());
+    let mut bytes = std::fs::read(blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(blob, bytes).unwrap();
+    cluster.apply(&pod_of("pulled:1", "tampered", "default", "")).ok();
+    cluster.event("default", "tampered", "Failed", "Failed to pull image \"pulled:1\": ");
+    let state = cluster.path("pod/tampered", "default", "{.status.containerStatuses[0].state.running}");
+    assert_eq!(state, "", "it does not run");
+    assert!(!cluster.lanyard(&["image", "ls"]).ok().contains("pulled"), "nothing of it is kept as an image");
 }
