@@ -1,9 +1,17 @@
 //! `Object`: one version of one object as the store keeps and the server sends it. Its bytes are JSON without the
 //! head (`kind`, `apiVersion`) and without `resourceVersion`, which is spliced in when they leave.
 
+mod facts;
+mod scan;
+mod seal;
+
+pub use seal::SealError;
+
 use bytes::Bytes;
 use meta::labels::Labels;
 use meta::{Key, Revision, Time};
+
+use crate::Value;
 
 /// Encoded once, never changed. Cloned as `Arc<Object>`.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +74,20 @@ impl Object {
         out.extend_from_slice(&self.bytes[start..at]);
         self.write_revision(out);
         out.extend_from_slice(&self.bytes[at..end]);
+    }
+
+    /// The object as a tree, resourceVersion included unless this is a draft.
+    pub fn document(&self, kind: &str, api_version: &str) -> Value {
+        let mut json = Vec::new();
+        match self.revision {
+            Revision(0) => {
+                write_head(Head::Full { kind, api_version }, &mut json);
+                json.extend_from_slice(&self.bytes);
+            }
+            _ => self.write_json(Head::Full { kind, api_version }, &mut json),
+        }
+        // sealed bytes are JSON: they were written from a tree or scanned
+        crate::json::parse(&json).unwrap_or_default()
     }
 
     /// Value of a selectable field, "" when unset. `metadata.name` and `metadata.namespace` come from the key.

@@ -30,11 +30,23 @@ pub struct Parser<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// Where the last member name starts.
+    key_at: usize,
 }
 
 impl<'a> Parser<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Parser { bytes, at: 0, depth: 0 }
+        Parser { bytes, at: 0, depth: 0, key_at: 0 }
+    }
+
+    /// A text that starts after the `{` of an object; [`Parser::first_member`] comes first.
+    pub fn inside(bytes: &'a [u8]) -> Self {
+        Parser { bytes, at: 0, depth: 1, key_at: 0 }
+    }
+
+    /// Where the name that was taken last starts (its quote).
+    pub fn key_position(&self) -> usize {
+        self.key_at
     }
 
     /// The first byte of the next value.
@@ -66,6 +78,11 @@ impl<'a> Parser<'a> {
     /// Takes `{` and, when there is a member, its name: `None` for an empty object.
     pub fn object_start(&mut self) -> Result<Option<Cow<'a, str>>> {
         self.open()?;
+        self.first_member()
+    }
+
+    /// After `{`: the first name.
+    pub fn first_member(&mut self) -> Result<Option<Cow<'a, str>>> {
         self.space();
         match self.bytes.get(self.at) {
             Some(b'}') => {
@@ -336,6 +353,7 @@ impl<'a> Parser<'a> {
     }
 
     fn key(&mut self) -> Result<Cow<'a, str>> {
+        self.key_at = self.at;
         let name = self.string()?;
         self.space();
         if self.byte() != Some(b':') {
