@@ -7,6 +7,7 @@
 
 mod bench;
 mod clients;
+mod compatibility;
 mod fidelity;
 mod generate;
 mod imports;

@@ -1,14 +1,19 @@
 //! `cargo xtask verify` checks and never writes; `cargo xtask fix` writes what can be fixed by machine.
 
-use crate::{imports, licences, sh};
+use crate::{compatibility, imports, licences, sh};
 use anyhow::{Result, bail};
 
 type Check = (&'static str, fn() -> Result<()>);
 
 /// Every check, even after one has failed; an error names those that did.
 pub(crate) fn run() -> Result<()> {
-    let checks: [Check; 4] =
-        [("formatting", format), ("imports", imports::run), ("licences", licences::run), ("lints", lints)];
+    let checks: [Check; 5] = [
+        ("formatting", format),
+        ("imports", imports::run),
+        ("licences", licences::run),
+        ("compatibility", compatibility::run),
+        ("lints", lints),
+    ];
     let mut failed = Vec::new();
     for (name, check) in checks {
         if let Err(e) = check() {
