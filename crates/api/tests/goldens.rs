@@ -51,6 +51,10 @@ fn check(object: &Value) -> Result<bool, String> {
                 if !decoded.problems.is_empty() {
                     return Err(decode::strict_error(&decoded.problems));
                 }
+                // defaults have run on it, if it is whole
+                if type_.fields().iter().all(|f| !matches!(f.name, "spec" | "status") || object.get(f.name).is_some()) {
+                    document::default::apply(&mut decoded.value, type_, api::defaults_of(api_version, kind));
+                }
                 normalize(&mut decoded.value, type_);
                 let once = json::to_string(&decoded.value);
                 if !contains(&decoded.value, &object) {

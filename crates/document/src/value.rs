@@ -429,8 +429,6 @@ macro_rules! doc {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn documents_are_built_and_read() {
         let name = "x";
