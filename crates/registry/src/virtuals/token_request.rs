@@ -1,0 +1,187 @@
+//! TokenRequest: `POST …/serviceaccounts/{name}/token`. [`prepare`] fills and checks what is asked, then admission is
+//! asked (by the caller), then [`issue`] looks at the bound object and signs.
+
+use std::sync::Arc;
+
+use document::object::Head;
+use document::{Object, Value};
+use issuer::{Bound, Claims, Reference, TokenSigner};
+use meta::field::{Error, Path};
+use meta::goquote::quote;
+use meta::{GroupKind, GroupResource, GroupVersion, Key, ResourceId, Status, Time};
+use store::View;
+
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
+const DEFAULT_SECONDS: i64 = 3600;
+const LEAST_SECONDS: i64 = 600;
+const MOST_SECONDS: i64 = 1 << 32;
+/// What a kubelet asks for, and what its pod's token then lives.
+const KUBELET_SECONDS: i64 = 3607;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
+
+/// What the answer depends on, besides the body.
+pub struct Context<'a> {
+    pub view: &'a View,
+    pub signer: &'a TokenSigner,
+    /// `--api-audiences`.
+    pub audiences: &'a [String],
+    /// `--service-account-extend-token-expiration`.
+    pub extend: bool,
+    /// `--service-account-max-token-expiration`.
+    pub longest: Option<i64>,
+    pub now: Time,
+}
+
+/// A signed token in its answer.
+pub struct Issued {
+    pub answer: Value,
+    pub warnings: Vec<String>,
+    /// For the audit annotation `authentication.kubernetes.io/issued-credential-id`: `JTI=…`.
+    pub credential_id: String,
+}
+
+/// Checks the body against the URL and fills in what it leaves out.
+///
+/// # Errors
+/// 404 of the account, 409 of its uid, 422 of the rest.
+pub fn prepare(body: &mut Value, namespace: &str, account: &str, context: &Context<'_>) -> Result<(), Status> {
+    let named = body.at(["metadata", "name"]).str();
+    if !named.is_empty() && named != account {
+        let error = Error::invalid(&"metadata.name".into(), named, "must match the service account name if specified");
+        return Err(Status::invalid(&GroupKind::new(GROUP, KIND), account, vec![error]));
+    }
+    let found = get(context.view, "serviceaccounts", namespace, account)?;
+    let uid = body.at(["metadata", "uid"]).str();
+    if !uid.is_empty() && *uid != *found.uid {
+        let text = format!("the UID in the token request ({uid}) does not match the UID of the service account ({})", found.uid);
+        return Err(Status::conflict(&GroupResource::new(GROUP, KIND), account, &text));
+    }
+    let metadata = body.entry("metadata");
+    metadata.set("name", account);
+    metadata.set("namespace", namespace);
+    metadata.set("uid", &*found.uid);
+    metadata.set("creationTimestamp", context.now.to_string());
+    let spec = body.entry("spec");
+    if spec["audiences"].items().is_empty() {
+        spec.set("audiences", Value::list(context.audiences.iter().map(Value::from)));
+    }
+    if spec["expirationSeconds"].is_null() {
+        spec.set("expirationSeconds", DEFAULT_SECONDS);
+    }
+    if spec["boundObjectRef"].is_null() {
+        spec.set("boundObjectRef", Value::Null);
+    }
+    body.set("status", Value::map());
+    check_seconds(body.at(["spec", "expirationSeconds"]).as_i64().unwrap_or_default())
+}
+
+fn check_seconds(seconds: i64) -> Result<(), Status> {
+    let refuse = |text: &str| {
+        let error = Error::invalid(&Path::from("spec.expirationSeconds"), seconds, text);
+        Err(Status::invalid(&GroupKind::new(GROUP, KIND), "", vec![error]))
+    };
+    match seconds {
+        ..LEAST_SECONDS => refuse("may not specify a duration less than 10 minutes"),
+        LEAST_SECONDS..=MOST_SECONDS => Ok(()),
+        _ => refuse("may not specify a duration larger than 2^32 seconds"),
+    }
+}
+
+/// Signs the token that a prepared and admitted body asks for.
+///
+/// # Errors
+/// 404, 409 or 400 of the bound object, 500 of the signature.
+pub fn issue(mut body: Value, context: &Context<'_>) -> Result<Issued, Status> {
+    let metadata = body.at(["metadata"]);
+    let text = |name: &str| metadata[name].str().to_owned();
+    let (namespace, account, uid) = (text("namespace"), text("name"), text("uid"));
+    let bound = match body.at(["spec"]).get("boundObjectRef") {
+        Some(reference) if !reference.is_null() => bound_object(reference, &namespace, &account, context)?,
+        _ => Bound::Nothing,
+    };
+    let mut warnings = Vec::new();
+    let mut seconds = body.at(["spec", "expirationSeconds"]).as_i64().unwrap_or(DEFAULT_SECONDS);
+    if let Some(longest) = context.longest.filter(|longest| seconds > *longest) {
+        warnings.push(format!("requested expiration of {seconds} seconds shortened to {longest} seconds"));
+        seconds = longest;
+        body.entry("spec").set("expirationSeconds", seconds);
+    }
+    let audiences: Vec<String> = body.at(["spec", "audiences"]).items().iter().map(|a| a.str().to_owned()).collect();
+    let extended = context.extend
+        && seconds == KUBELET_SECONDS
+        && matches!(bound, Bound::Pod { .. })
+        && audiences.iter().all(|a| context.audiences.contains(a));
+    let now = context.now.0;
+    let claims = Claims {
+        audiences,
+        issued: now,
+        expires: now + if extended { EXTENDED_SECONDS } else { seconds },
+        id: meta::random::uuid(),
+        namespace,
+        account: Reference { name: account, uid },
+        bound,
+        warn_after: extended.then_some(now + seconds),
+    };
+    let token = context.signer.sign(&claims).map_err(|e| Status::internal(format!("failed to generate token: {e}")))?;
+    let expires = Time(now + seconds).to_string();
+    body.set("status", Value::of([("token", Value::from(token)), ("expirationTimestamp", expires.into())]));
+    Ok(Issued { answer: body, warnings, credential_id: format!("JTI={}", claims.id) })
+}
+
+fn bound_object(reference: &Value, namespace: &str, account: &str, context: &Context<'_>) -> Result<Bound, Status> {
+    let (api_version, kind) = (reference["apiVersion"].str(), reference["kind"].str());
+    let version = GroupVersion::parse(api_version).unwrap_or_default();
+    let resource = match (version.group.as_str(), kind) {
+        ("", "Pod") => "pods",
+        ("", "Secret") => "secrets",
+        ("", "Node") => "nodes",
+        _ => {
+            let shown = format!("{}/{}, Kind={kind}", version.group, version.version);
+            return Err(Status::bad_request(format!("cannot bind token to object of type {shown}")));
+        }
+    };
+    let name = reference["name"].str();
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
+    let found = get(context.view, resource, if kind == "Node" { "" } else { namespace }, name)?;
+    let own = Reference { name: name.to_owned(), uid: found.uid.to_string() };
+    let bound = match kind {
+        "Pod" => bound_pod(&found, own, account, context.view)?,
+        "Secret" => Bound::Secret(own),
+        _ => Bound::Node(own),
+    };
+    let uid = reference["uid"].str();
+    if !uid.is_empty() && *uid != *found.uid {
+        let text = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. \
+             The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict(&GroupResource::new(&version.group, kind), name, &text));
+    }
+    Ok(bound)
+}
+
+fn bound_pod(found: &Object, pod: Reference, account: &str, view: &View) -> Result<Bound, Status> {
+    let mut bytes = Vec::new();
+    found.write_json(Head::Item, &mut bytes);
+    let object = document::json::parse(&bytes).map_err(Status::internal)?;
+    if object.at(["spec", "serviceAccountName"]).str() != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+            quote(account)
+        )));
+    }
+    let node_name = object.at(["spec", "nodeName"]).str();
+    let node = (!node_name.is_empty()).then(|| {
+        let uid = get(view, "nodes", "", node_name).map(|n| n.uid.to_string()).unwrap_or_default();
+        Reference { name: node_name.to_owned(), uid }
+    });
+    Ok(Bound::Pod { pod, node })
+}
+
+fn get(view: &View, resource: &str, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
+    view.get(&Key::new(ResourceId::from_text(resource), namespace, name))
+        .ok_or_else(|| Status::not_found(&GroupResource::new("", resource), name))
+}
