@@ -9,6 +9,7 @@ pub mod normalize;
 pub mod object;
 pub mod schema;
 pub mod value;
+pub mod yaml;
 
 pub use decode::{DecodeError, Decoded, Problem, convert, decode};
 pub use normalize::normalize;

@@ -123,11 +123,15 @@ fn of_kind(value: &mut Value, kind: &Kind, owner: &'static Type) {
                 *value = Value::Float(*n as f64);
             }
         }
-        Kind::JsonSchemaPropsOrBool | Kind::JsonSchemaPropsOrArray | Kind::JsonSchemaPropsOrStringArray => match value {
-            Value::Map(_) => of_type(value, owner),
-            Value::List(items) => items.iter_mut().filter(|i| !matches!(i, Value::String(_))).for_each(|i| of_type(i, owner)),
-            _ => {}
-        },
+        Kind::JsonSchemaPropsOrBool | Kind::JsonSchemaPropsOrArray | Kind::JsonSchemaPropsOrStringArray => {
+            match value {
+                Value::Map(_) => of_type(value, owner),
+                Value::List(items) => {
+                    items.iter_mut().filter(|i| !matches!(i, Value::String(_))).for_each(|i| of_type(i, owner))
+                }
+                _ => {}
+            }
+        }
         _ => {}
     }
 }

@@ -82,9 +82,14 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_printed_as_go_does() {
-        for (text, want) in
-            [("90s", "1m30s"), ("1.5h", "1h30m0s"), ("0", "0s"), ("-2.5ms", "-2.5ms"), ("1500us", "1.5ms"), ("15ns", "15ns")]
-        {
+        for (text, want) in [
+            ("90s", "1m30s"),
+            ("1.5h", "1h30m0s"),
+            ("0", "0s"),
+            ("-2.5ms", "-2.5ms"),
+            ("1500us", "1.5ms"),
+            ("15ns", "15ns"),
+        ] {
             assert_eq!(parse_duration(text).map(format_duration).as_deref(), Ok(want), "{text}");
         }
         assert_eq!(parse_duration("x"), Err("time: invalid duration \"x\"".into()));

@@ -3,7 +3,8 @@
 use crate::json::{Parser, SyntaxError};
 
 /// The anonymous struct that upstream's serializer reads kind and apiVersion into.
-const PROBE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+const PROBE: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
 /// `apiVersion` and `kind` of a JSON body, empty when missing. The error is upstream's, from `couldn't get` on.
 pub fn identify(bytes: &[u8]) -> Result<(String, String), String> {
@@ -21,7 +22,11 @@ fn probe(bytes: &[u8]) -> Result<(String, String), String> {
     }
 }
 
-fn scan(parser: &mut Parser<'_>, found: &mut (String, String), mismatch: &mut Option<String>) -> Result<(), SyntaxError> {
+fn scan(
+    parser: &mut Parser<'_>,
+    found: &mut (String, String),
+    mismatch: &mut Option<String>,
+) -> Result<(), SyntaxError> {
     let first = parser.peek()?;
     if first == b'{' {
         let mut name = parser.object_start()?;
@@ -105,8 +110,13 @@ mod tests {
         let refused = |text: &str| identify(text.as_bytes()).expect_err("refused");
         assert_eq!(refused("{"), "couldn't get version/kind; json parse error: unexpected end of JSON input");
         assert!(refused("[]").ends_with(r#"cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#));
-        assert!(refused(r#"{"kind":5}"#).ends_with("cannot unmarshal number into Go struct field .kind of type string"));
-        assert_eq!(unrecognized("ConfigMap", "x", b"[]"), "the object provided is unrecognized (must be of type ConfigMap): x (5b5d)");
+        assert!(
+            refused(r#"{"kind":5}"#).ends_with("cannot unmarshal number into Go struct field .kind of type string")
+        );
+        assert_eq!(
+            unrecognized("ConfigMap", "x", b"[]"),
+            "the object provided is unrecognized (must be of type ConfigMap): x (5b5d)"
+        );
         assert!(unrecognized("ConfigMap", "x", b"").ends_with("(<empty>)"));
     }
 }

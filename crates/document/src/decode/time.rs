@@ -83,7 +83,8 @@ fn explain(text: &str, micro: bool) -> String {
     }
     let zone = if fraction > 0 { &rest[fraction + 1..] } else { rest };
     let offset = zone.as_bytes();
-    let is_offset = matches!(offset, [b'+' | b'-', a, b, b':', c, d, ..] if [a, b, c, d].iter().all(|x| x.is_ascii_digit()));
+    let is_offset =
+        matches!(offset, [b'+' | b'-', a, b, b':', c, d, ..] if [a, b, c, d].iter().all(|x| x.is_ascii_digit()));
     let extra = match (zone.strip_prefix('Z'), is_offset) {
         (Some(extra), _) => extra,
         (None, true) => &zone[6..],
@@ -113,7 +114,9 @@ mod tests {
             assert_eq!(canonical_time(text), Err(start + want), "{text}");
         }
         let text = "2026-02-03T00:00:00Z";
-        let want = format!("parsing time \"{text}\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \"Z\" as \".000000\"");
+        let want = format!(
+            "parsing time \"{text}\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \"Z\" as \".000000\""
+        );
         assert_eq!(canonical_micro_time(text), Err(want));
     }
 }

@@ -60,7 +60,9 @@ impl Walk {
             Kind::Map(value) => self.map(source, next, kind, value),
             Kind::String if next == Next::String => source.string().map(Value::String),
             Kind::Bool if next == Next::Bool => source.bool().map(Value::Bool),
-            Kind::Int32 if next == Next::Number => self.integer(source, i64::from(i32::MIN), i64::from(i32::MAX), "int32"),
+            Kind::Int32 if next == Next::Number => {
+                self.integer(source, i64::from(i32::MIN), i64::from(i32::MAX), "int32")
+            }
             Kind::Int64 if next == Next::Number => self.integer(source, i64::MIN, i64::MAX, "int64"),
             Kind::Float64 if next == Next::Number => self.float(source),
             Kind::Bytes if next == Next::String => {
@@ -87,7 +89,12 @@ impl Walk {
         }
     }
 
-    fn structure<S: Source>(&mut self, source: &mut S, type_: &'static Type, fields: &'static [Field]) -> Result<Value> {
+    fn structure<S: Source>(
+        &mut self,
+        source: &mut S,
+        type_: &'static Type,
+        fields: &'static [Field],
+    ) -> Result<Value> {
         match source.peek()? {
             Next::Object => {}
             Next::Null => {
@@ -182,7 +189,8 @@ impl Walk {
     fn text_form<S: Source>(&mut self, source: &mut S, next: Next, kind: &Kind) -> Result<Value> {
         if next != Next::String {
             source.skip()?;
-            return self.or_fatal(Err(format!("json: cannot unmarshal {} into Go value of type string", describe(next))));
+            return self
+                .or_fatal(Err(format!("json: cannot unmarshal {} into Go value of type string", describe(next))));
         }
         let text = source.string()?;
         let read = match kind {
@@ -247,8 +255,11 @@ impl Walk {
         let place = match self.owner {
             None => format!("Go value of type {go}"),
             Some(owner) => {
-                let fields: Vec<&str> =
-                    self.path.iter().filter_map(|s| if let Step::Field(name) = s { Some(*name) } else { None }).collect();
+                let fields: Vec<&str> = self
+                    .path
+                    .iter()
+                    .filter_map(|s| if let Step::Field(name) = s { Some(*name) } else { None })
+                    .collect();
                 let owner = owner.name.rsplit('.').next().unwrap_or_default();
                 format!("Go struct field {owner}.{} of type {go}", fields.join("."))
             }

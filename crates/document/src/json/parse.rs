@@ -162,8 +162,9 @@ impl<'a> Parser<'a> {
             b'n' => self.null().map(|()| Value::Null),
             _ => {
                 let token = self.number()?;
-                super::number::value(token)
-                    .ok_or_else(|| SyntaxError(format!("json: cannot unmarshal number {token} into Go value of type float64")))
+                super::number::value(token).ok_or_else(|| {
+                    SyntaxError(format!("json: cannot unmarshal number {token} into Go value of type float64"))
+                })
             }
         }
     }

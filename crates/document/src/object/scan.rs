@@ -1,8 +1,8 @@
 //! One pass over sealed bytes: marks, and a tree of only those parts that an `Object` repeats.
 
+use crate::Value;
 use crate::json::{Parser, SyntaxError};
 use crate::value::Members;
-use crate::Value;
 
 pub(super) struct Scanned {
     /// Splice, start and end of metadata.

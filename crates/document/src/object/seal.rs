@@ -115,7 +115,8 @@ mod tests {
                 "deletionTimestamp": "2026-01-02T00:00:00Z", "labels": {"b": "2", "a": "1"}, "finalizers": ["x/y"],
                 "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "o", "controller": true}]},
             "spec": {"nodeName": "n1", "hostNetwork": true}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}});
-        let selectable = ["metadata.name", "spec.nodeName", "spec.host", "spec.hostNetwork", "status.phase", "status.podIP"];
+        let selectable =
+            ["metadata.name", "spec.nodeName", "spec.host", "spec.hostNetwork", "status.phase", "status.podIP"];
         let object = check(
             &value,
             &selectable,
@@ -128,19 +129,27 @@ mod tests {
         assert_eq!(object.document("Pod", "v1")["metadata"]["resourceVersion"].str(), "7");
         let mut out = Vec::new();
         object.write_metadata(&mut out);
-        assert!(out.starts_with(br#"{"name":"a","namespace":"ns","uid":"u","resourceVersion":"7","#) && out.ends_with(b"}]}"));
+        assert!(
+            out.starts_with(br#"{"name":"a","namespace":"ns","uid":"u","resourceVersion":"7","#)
+                && out.ends_with(b"}]}")
+        );
     }
 
     #[test]
     fn resource_version_is_spliced_in_where_it_sorts_or_before_the_last_member() {
-        let sorted = doc!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z", "name": "a", "uid": "u"}, "zz": {}});
+        let sorted =
+            doc!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z", "name": "a", "uid": "u"}, "zz": {}});
         check(
             &sorted,
             &[],
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","name":"a","resourceVersion":"7","uid":"u"},"zz":{}}"#,
         );
         let short = doc!({"metadata": {"name": "a", "uid": "u"}});
-        check(&short, &[], r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7","uid":"u"}}"#);
+        check(
+            &short,
+            &[],
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7","uid":"u"}}"#,
+        );
         assert!(Object::seal(Key::new(ResourceId::new("", "pods"), "", "a"), &doc!({"metadata": {}}), &[]).is_err());
     }
 }

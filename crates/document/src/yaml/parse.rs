@@ -1,0 +1,308 @@
+//! Reading: from parser events to a tree.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use super::resolve::resolve;
+use crate::value::Members;
+use crate::{Map, Value};
+
+/// How deep a document may nest.
+const MAX_DEPTH: usize = 1_000;
+/// Nodes that aliases may add to a document.
+const MAX_ALIASED: usize = 100_000;
+
+/// A document, and what strict reading finds.
+#[derive(Debug)]
+pub struct Parsed {
+    pub value: Value,
+    /// One text for all keys that stand twice in a mapping, in upstream's words; empty when there is none.
+    pub duplicates: String,
+}
+
+/// Printed as upstream prints it: `yaml: line 4: …`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("yaml: {0}")]
+pub struct YamlError(String);
+
+type Result<T> = std::result::Result<T, YamlError>;
+
+/// Reads the first document; an empty text is null. Keys are sorted.
+pub fn parse(bytes: &[u8]) -> Result<Parsed> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut reader = Reader {
+        parser: Parser::new_from_str(&text),
+        anchors: HashMap::new(),
+        aliased: 0,
+        depth: 0,
+        duplicates: Vec::new(),
+    };
+    let value = reader.document()?;
+    let duplicates = match reader.duplicates.is_empty() {
+        true => String::new(),
+        false => format!("yaml: unmarshal errors:\n{}", reader.duplicates.join("\n")),
+    };
+    Ok(Parsed { value, duplicates })
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    anchors: HashMap<usize, Value>,
+    aliased: usize,
+    depth: usize,
+    duplicates: Vec<String>,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, Span)> {
+        loop {
+            match self.parser.next_event() {
+                Some(Ok((event, span))) if is_content(&event) => return Ok((event, span)),
+                // comments and the like
+                Some(Ok(_)) => {}
+                Some(Err(e)) => return Err(explain(&e)),
+                None => return Ok((Event::StreamEnd, Span::default())),
+            }
+        }
+    }
+
+    fn document(&mut self) -> Result<Value> {
+        loop {
+            match self.next()? {
+                (Event::StreamStart | Event::DocumentStart(..), _) => {}
+                (Event::StreamEnd | Event::DocumentEnd, _) => return Ok(Value::Null),
+                (event, _) => return self.node(event),
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>) -> Result<Value> {
+        if self.depth >= MAX_DEPTH {
+            return Err(YamlError("exceeded max depth".into()));
+        }
+        let (value, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref()), anchor),
+            Event::SequenceStart(_, anchor, _) => {
+                self.depth += 1;
+                let list = self.sequence()?;
+                self.depth -= 1;
+                (list, anchor)
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.depth += 1;
+                let map = self.mapping()?;
+                self.depth -= 1;
+                (map, anchor)
+            }
+            Event::Alias(id) => return self.alias(id),
+            _ => return Ok(Value::Null),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn alias(&mut self, id: usize) -> Result<Value> {
+        let Some(value) = self.anchors.get(&id).cloned() else {
+            return Err(YamlError("anchor contains itself".into()));
+        };
+        self.aliased += count(&value);
+        if self.aliased > MAX_ALIASED {
+            return Err(YamlError("document contains excessive aliasing".into()));
+        }
+        Ok(value)
+    }
+
+    fn sequence(&mut self) -> Result<Value> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()?.0 {
+                Event::SequenceEnd | Event::StreamEnd => return Ok(Value::List(items)),
+                event => items.push(self.node(event)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self) -> Result<Value> {
+        let mut members = Members::default();
+        let mut merged: Vec<Value> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd | Event::StreamEnd) {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let key = self.node(event)?;
+            let event = self.next()?.0;
+            let value = self.node(event)?;
+            if is_merge {
+                merged.push(value);
+                continue;
+            }
+            let key = key_text(&key)?;
+            if members.contains(&key) {
+                let quoted = meta::goquote::quote(&key);
+                self.duplicates.push(format!("  line {}: key {quoted} already set in map", span.start.line()));
+            }
+            members.put(key, value);
+        }
+        for source in merged {
+            merge(&mut members, source)?;
+        }
+        let mut map = members.into_map();
+        map.sort();
+        Ok(Value::Map(map))
+    }
+}
+
+fn is_content(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::Alias(_)
+            | Event::Scalar(..)
+            | Event::SequenceStart(..)
+            | Event::SequenceEnd
+            | Event::MappingStart(..)
+            | Event::MappingEnd
+    )
+}
+
+/// Members of the source that are not there yet; of a list the first one counts.
+fn merge(members: &mut Members, source: Value) -> Result<()> {
+    let sources = match source {
+        Value::List(list) => list,
+        one => vec![one],
+    };
+    for source in sources {
+        let Value::Map(map) = source else {
+            return Err(YamlError("map merge requires map or sequence of maps as the value".into()));
+        };
+        for (name, value) in Map::into_members(map) {
+            if !members.contains(&name) {
+                members.put(name, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(value: &Value) -> usize {
+    match value {
+        Value::List(l) => 1 + l.iter().map(count).sum::<usize>(),
+        Value::Map(m) => 1 + m.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+    let suffix = tag.and_then(Tag::core_suffix);
+    match suffix {
+        Some("str") => Value::from(text),
+        Some("int" | "float" | "bool" | "null") => resolve(text),
+        _ if style == ScalarStyle::Plain => resolve(text),
+        _ => Value::from(text),
+    }
+}
+
+/// Keys become texts, as in JSON.
+fn key_text(key: &Value) -> Result<String> {
+    Ok(match key {
+        Value::String(s) => s.clone(),
+        Value::Bool(b) => b.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Float(x) => {
+            let mut text = Vec::new();
+            crate::json::push_float(*x, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        Value::Null => return Err(YamlError("did not find expected key".into())),
+        _ => return Err(YamlError("invalid map key".into())),
+    })
+}
+
+/// The parser's complaint in libyaml's words.
+fn explain(error: &ScanError) -> YamlError {
+    let info = error.info();
+    let problem = match info.split_once(", ") {
+        Some((context, problem)) if context.starts_with("while ") => problem,
+        _ => &info,
+    };
+    let problem = match problem {
+        p if p.starts_with("unexpected character") || p.contains("tab") => {
+            "found character that cannot start any token"
+        }
+        "expected ',' or ']'" | "unclosed bracket '['" | "unexpected EOF while parsing a flow sequence" => {
+            "did not find expected ',' or ']'"
+        }
+        "unclosed bracket '{'" | "unexpected EOF while parsing a flow mapping" => "did not find expected ',' or '}'",
+        "unexpected EOF while parsing a block mapping" => "did not find expected key",
+        "unexpected EOF while parsing a block sequence" => "did not find expected '-' indicator",
+        p => p,
+    };
+    YamlError(format!("line {}: {problem}", error.marker().line()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doc;
+
+    #[track_caller]
+    fn check(text: &str, want: Value) {
+        let parsed = parse(text.as_bytes()).expect("YAML");
+        assert_eq!(parsed.value, want, "{text}");
+        assert_eq!(parsed.duplicates, "");
+    }
+
+    #[track_caller]
+    fn refused(text: &str, want: &str) {
+        assert_eq!(parse(text.as_bytes()).expect_err("refused").to_string(), want, "{text}");
+    }
+
+    #[test]
+    fn documents_are_read() {
+        check("", Value::Null);
+        check("# c\n---\na: on\n---\nb: 1\n", doc!({"a": true}));
+        check(
+            "y: \"quoted\"\ntext: |\n  two\n  lines\n1: x\n",
+            doc!({"true": "quoted", "text": "two\nlines\n", "1": "x"}),
+        );
+        check(
+            "l: &l {x: z}\na:\n  <<: *l\n  more: yes please\n",
+            doc!({"l": {"x": "z"}, "a": {"x": "z", "more": "yes please"}}),
+        );
+        check("- !!str 1\n- '2'\n- 010\n- {a: null, b: [1, ~]}\n", doc!(["1", "2", 8, {"a": null, "b": [1, null]}]));
+        check(r#"{"kind": "A", "n": 1.5}"#, doc!({"kind": "A", "n": 1.5}));
+    }
+
+    #[test]
+    fn duplicate_keys_are_reported_and_the_last_one_counts() {
+        let parsed = parse(b"a: 1\nm:\n  name: e\n  name: f\n").expect("YAML");
+        assert_eq!(parsed.value, doc!({"a": 1, "m": {"name": "f"}}));
+        assert_eq!(parsed.duplicates, "yaml: unmarshal errors:\n  line 4: key \"name\" already set in map");
+    }
+
+    #[test]
+    fn broken_texts_are_refused_in_upstream_s_words() {
+        refused("a: [b", "yaml: line 1: did not find expected ',' or ']'");
+        refused("a: {b", "yaml: line 1: did not find expected ',' or '}'");
+        refused("a: 1\nb:\n\tc: 2\n", "yaml: line 3: found character that cannot start any token");
+        refused(": : :", "yaml: did not find expected key");
+    }
+
+    #[test]
+    fn aliases_cannot_blow_up_a_document() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for n in 1..9 {
+            let refs = vec![format!("*a{}", n - 1); 10].join(", ");
+            text.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
+        }
+        assert!(parse(text.as_bytes()).is_err());
+    }
+}
