@@ -4,6 +4,8 @@
 pub mod chain;
 pub mod plugins;
 pub mod review;
+#[cfg(test)]
+mod tests;
 pub mod world;
 
 pub use chain::{Chain, Config, UnknownPlugin};

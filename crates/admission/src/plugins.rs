@@ -1,7 +1,16 @@
 //! The plugins, one file each, and which name makes which. A default-on plugin of upstream that is missing here is
 //! listed in docs/compatibility.md; what it would protect is refused by `unenforced`.
 
+pub mod classes;
+pub mod csr;
 pub mod namespace_lifecycle;
+pub mod node_restriction;
+pub mod pod_topology_labels;
+mod pods;
+pub mod priority;
+pub mod runtime_class;
+pub mod service_account;
+pub mod tolerations;
 pub mod unenforced;
 
 use crate::Plugin;
@@ -9,8 +18,22 @@ use crate::Plugin;
 /// The plugin of that name; `None` when it is not built.
 pub(crate) fn make(name: &str) -> Option<Box<dyn Plugin>> {
     Some(match name {
-        "NamespaceLifecycle" => Box::new(namespace_lifecycle::NamespaceLifecycle),
         "AlwaysAdmit" => Box::new(AlwaysAdmit),
+        "NamespaceLifecycle" => Box::new(namespace_lifecycle::NamespaceLifecycle),
+        "ServiceAccount" => Box::new(service_account::ServiceAccount),
+        "NodeRestriction" => Box::new(node_restriction::NodeRestriction),
+        "TaintNodesByCondition" => Box::new(tolerations::TaintNodesByCondition),
+        "Priority" => Box::new(priority::Priority),
+        "DefaultTolerationSeconds" => Box::new(tolerations::DefaultTolerationSeconds),
+        "DefaultStorageClass" => Box::new(classes::DefaultStorageClass),
+        "StorageObjectInUseProtection" => Box::new(classes::StorageObjectInUseProtection),
+        "RuntimeClass" => Box::new(runtime_class::RuntimeClass),
+        "CertificateApproval" => Box::new(csr::CertificateApproval),
+        "CertificateSigning" => Box::new(csr::CertificateSigning),
+        "ClusterTrustBundleAttest" => Box::new(csr::ClusterTrustBundleAttest),
+        "CertificateSubjectRestriction" => Box::new(csr::CertificateSubjectRestriction),
+        "DefaultIngressClass" => Box::new(classes::DefaultIngressClass),
+        "PodTopologyLabels" => Box::new(pod_topology_labels::PodTopologyLabels),
         _ => return None,
     })
 }

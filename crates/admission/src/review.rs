@@ -52,6 +52,8 @@ pub struct Review<'a> {
     pub may: &'a dyn Fn(Attributes) -> bool,
     /// Sent as `Warning` headers.
     pub warnings: Vec<String>,
+    /// Set with a refusal that may pass soon: the caller may wait a second for this object and try again.
+    pub waits_for: Option<Key>,
     /// More that must hold at commit.
     pub reads: Vec<(Key, Precondition)>,
 }
@@ -111,6 +113,14 @@ impl Review<'_> {
 /// Never prints objects: they may be Secrets.
 impl std::fmt::Debug for Review<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Review({} {}/{} {}/{})", self.operation.as_str(), self.resource.plural, self.subresource, self.namespace, self.name)
+        write!(
+            f,
+            "Review({} {}/{} {}/{})",
+            self.operation.as_str(),
+            self.resource.plural,
+            self.subresource,
+            self.namespace,
+            self.name
+        )
     }
 }

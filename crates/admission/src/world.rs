@@ -1,7 +1,9 @@
 //! `World`: what plugins may look up. `store::View` is the one implementation outside tests.
 
-use document::Value;
-use meta::{Key, Time};
+use document::object::Head;
+use document::{Value, json};
+use meta::{Key, ResourceId, Time};
+use store::View;
 
 /// Whether an object is there and staying.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,4 +22,26 @@ pub trait World {
 
     /// All objects of a resource (`pods`, `runtimeclasses.node.k8s.io`), of one namespace when given, in key order.
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value>;
+}
+
+impl World for View {
+    fn life(&self, key: &Key) -> Option<Life> {
+        let object = self.get(key)?;
+        Some(object.deletion.map_or(Life::Live, Life::Deleting))
+    }
+
+    fn read(&self, key: &Key) -> Option<Value> {
+        tree(&*self.get(key)?)
+    }
+
+    fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
+        self.list(&ResourceId::from_text(resource), namespace).filter_map(|o| tree(&o)).collect()
+    }
+}
+
+/// What is stored is valid JSON; were it not, the object would count as missing, which refuses.
+fn tree(object: &document::Object) -> Option<Value> {
+    let mut bytes = Vec::new();
+    object.write_json(Head::Item, &mut bytes);
+    json::parse(&bytes).ok()
 }

@@ -48,7 +48,13 @@ pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Con
 }
 
 /// Before validation of an update through the main endpoint (`""`) or a subresource that holds the same object.
-pub fn prepare_update(resource: &ResourceType, subresource: &str, new: &mut Value, old: &Value, context: &Context<'_>) -> Vec<Need> {
+pub fn prepare_update(
+    resource: &ResourceType,
+    subresource: &str,
+    new: &mut Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Vec<Need> {
     generic::reset(resource, subresource, new, old);
     let mut needs = Vec::new();
     match (resource.group, resource.plural) {

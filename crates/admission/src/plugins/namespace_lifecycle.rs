@@ -25,7 +25,11 @@ impl Plugin for NamespaceLifecycle {
         if review.operation == Operation::Delete && is_namespace && IMMORTAL.contains(&review.name) {
             return Err(review.forbidden("this namespace may not be deleted"));
         }
-        if review.namespace.is_empty() || is_namespace || review.operation == Operation::Delete || is_access_review(review) {
+        if review.namespace.is_empty()
+            || is_namespace
+            || review.operation == Operation::Delete
+            || is_access_review(review)
+        {
             return Ok(());
         }
         let key = Key::new(ResourceId::from_text("namespaces"), "", review.namespace);
@@ -48,7 +52,8 @@ fn is_access_review(review: &Review<'_>) -> bool {
 
 fn terminating(review: &Review<'_>) -> Status {
     let namespace = review.namespace;
-    let mut status = review.forbidden(&format!("unable to create new content in namespace {namespace} because it is being terminated"));
+    let mut status = review
+        .forbidden(&format!("unable to create new content in namespace {namespace} because it is being terminated"));
     if let Some(details) = &mut status.details {
         details.causes.push(Cause {
             reason: "NamespaceTerminating".into(),

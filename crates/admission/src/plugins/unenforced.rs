@@ -11,10 +11,22 @@ const TABLE: [(&str, &str, &str); 8] = [
     ("", "resourcequotas", "a ResourceQuota is not enforced yet (admission plugin ResourceQuota)"),
     ("networking.k8s.io", "networkpolicies", "a NetworkPolicy is not enforced yet by the node agent"),
     (ADMISSION, "validatingadmissionpolicies", "admission policies are not evaluated yet (ValidatingAdmissionPolicy)"),
-    (ADMISSION, "validatingadmissionpolicybindings", "admission policies are not evaluated yet (ValidatingAdmissionPolicy)"),
+    (
+        ADMISSION,
+        "validatingadmissionpolicybindings",
+        "admission policies are not evaluated yet (ValidatingAdmissionPolicy)",
+    ),
     (ADMISSION, "mutatingadmissionpolicies", "admission policies are not evaluated yet (MutatingAdmissionPolicy)"),
-    (ADMISSION, "mutatingadmissionpolicybindings", "admission policies are not evaluated yet (MutatingAdmissionPolicy)"),
-    (ADMISSION, "validatingwebhookconfigurations", "admission webhooks are not called yet (ValidatingAdmissionWebhook)"),
+    (
+        ADMISSION,
+        "mutatingadmissionpolicybindings",
+        "admission policies are not evaluated yet (MutatingAdmissionPolicy)",
+    ),
+    (
+        ADMISSION,
+        "validatingwebhookconfigurations",
+        "admission webhooks are not called yet (ValidatingAdmissionWebhook)",
+    ),
 ];
 const MUTATING_WEBHOOKS: &str = "admission webhooks are not called yet (MutatingAdmissionWebhook)";
 const ADMISSION: &str = "admissionregistration.k8s.io";
@@ -31,7 +43,11 @@ impl Plugin for Unenforced {
             return Ok(());
         }
         match missing(review) {
-            Some(text) => Err(Status::not_implemented(format!("{} {:?} is not created: {text}", review.group_resource(), review.shown_name()))),
+            Some(text) => Err(Status::not_implemented(format!(
+                "{} {:?} is not created: {text}",
+                review.group_resource(),
+                review.shown_name()
+            ))),
             None => Ok(()),
         }
     }
@@ -40,6 +56,10 @@ impl Plugin for Unenforced {
 fn missing(review: &Review<'_>) -> Option<&'static str> {
     if review.is(ADMISSION, "mutatingwebhookconfigurations") {
         return Some(MUTATING_WEBHOOKS);
+    }
+    let level = review.new_object()["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].str();
+    if review.is("", "namespaces") && !matches!(level, "" | "privileged") {
+        return Some("the pod-security.kubernetes.io/enforce label is not enforced yet (admission plugin PodSecurity)");
     }
     TABLE.iter().find(|(group, plural, _)| review.is(group, plural)).map(|(_, _, text)| *text)
 }

@@ -46,7 +46,8 @@ fn shorten(object: &mut Value, requested: Option<i64>) -> Grace {
 }
 
 fn pod_grace(pod: &Value, requested: Option<i64>) -> i64 {
-    let waits = !pod["spec"]["nodeName"].str().is_empty() && !matches!(pod["status"]["phase"].str(), "Failed" | "Succeeded");
+    let waits =
+        !pod["spec"]["nodeName"].str().is_empty() && !matches!(pod["status"]["phase"].str(), "Failed" | "Succeeded");
     if !waits {
         return 0;
     }
@@ -66,7 +67,8 @@ mod tests {
             assert_eq!(begin_deletion(row, &mut pod, requested, Time(100)), grace);
             pod
         };
-        let running = doc!({"metadata": {"generation": 1}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
+        let running =
+            doc!({"metadata": {"generation": 1}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
         let marked = check(running.clone(), None, Grace::Seconds(30));
         assert_eq!(marked["metadata"]["deletionTimestamp"].str(), "1970-01-01T00:02:10Z");
         assert_eq!(marked["metadata"]["generation"].as_i64(), Some(2));

@@ -112,7 +112,10 @@ mod tests {
     fn generation_counts_changes_of_the_parts_that_count() {
         let old = doc!({"metadata": {"name": "d", "uid": "u", "generation": 3}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
         let check = |subresource: &str, new: Value, generation: i64| {
-            assert_eq!(update("deployments", subresource, new, &old)["metadata"]["generation"].as_i64(), Some(generation));
+            assert_eq!(
+                update("deployments", subresource, new, &old)["metadata"]["generation"].as_i64(),
+                Some(generation)
+            );
         };
         check("", doc!({"metadata": {"name": "d"}, "spec": {"replicas": 2}}), 4);
         check("", doc!({"metadata": {"name": "d", "labels": {"a": "b"}}, "spec": {"replicas": 1}}), 3);

@@ -137,6 +137,9 @@ mod tests {
         assert_eq!(pod["status"]["qosClass"].str(), "BestEffort");
         assert_eq!(pod["status"]["conditions"][0]["reason"].str(), "SchedulingGated");
         let term = pod.at(["spec", "affinity", "podAffinity", "requiredDuringSchedulingIgnoredDuringExecution"]);
-        assert_eq!(term[0]["labelSelector"]["matchExpressions"], doc!([{"key": "a", "operator": "In", "values": ["b"]}]));
+        assert_eq!(
+            term[0]["labelSelector"]["matchExpressions"],
+            doc!([{"key": "a", "operator": "In", "values": ["b"]}])
+        );
     }
 }

@@ -72,7 +72,10 @@ mod tests {
         check(doc!({"requests": {"cpu": "0", "foo.com/x": "1"}}), "BestEffort");
         check(doc!({"requests": {"cpu": "100m"}}), "Burstable");
         check(doc!({"limits": {"cpu": "1", "memory": "1Gi"}}), "Burstable");
-        check(doc!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}}), "Guaranteed");
+        check(
+            doc!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}}),
+            "Guaranteed",
+        );
         check(doc!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Mi"}}), "Burstable");
     }
 }

@@ -48,7 +48,11 @@ fn copy_unset(new: &mut Value, old: &Value) {
         copy_node_ports(new, old);
     }
     let health = &old["spec"]["healthCheckNodePort"];
-    if needs_health_port(old) && needs_health_port(new) && new["spec"]["healthCheckNodePort"].is_null() && !health.is_null() {
+    if needs_health_port(old)
+        && needs_health_port(new)
+        && new["spec"]["healthCheckNodePort"].is_null()
+        && !health.is_null()
+    {
         new.entry("spec").set("healthCheckNodePort", health.clone());
     }
 }

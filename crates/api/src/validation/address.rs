@@ -12,7 +12,8 @@ pub(super) fn parse_sloppy(text: &str) -> Option<IpAddr> {
     }
     let parts: Vec<&str> = text.split('.').collect();
     let [a, b, c, d] = parts.as_slice() else { return None };
-    let byte = |p: &&str| if p.is_empty() || !p.bytes().all(|c| c.is_ascii_digit()) { None } else { p.parse::<u8>().ok() };
+    let byte =
+        |p: &&str| if p.is_empty() || !p.bytes().all(|c| c.is_ascii_digit()) { None } else { p.parse::<u8>().ok() };
     Some(IpAddr::V4(Ipv4Addr::new(byte(a)?, byte(b)?, byte(c)?, byte(d)?)))
 }
 

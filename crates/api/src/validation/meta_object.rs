@@ -43,7 +43,8 @@ pub(super) fn update(resource: &ResourceType, new: &Value, old: &Value) -> Vec<E
     if version.str().is_empty() && !resource.strategy.unconditional_update {
         errors.push(Error::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
     }
-    let (now, before) = (new["generation"].as_i64().unwrap_or_default(), old["generation"].as_i64().unwrap_or_default());
+    let (now, before) =
+        (new["generation"].as_i64().unwrap_or_default(), old["generation"].as_i64().unwrap_or_default());
     if now < before {
         errors.push(Error::invalid(&path.child("generation"), now, "must not be decremented"));
     }

@@ -1,0 +1,258 @@
+//! Plugins against a small world of documents: what a pod looks like afterwards, and what is refused.
+
+use std::collections::BTreeMap;
+
+use document::{Value, doc};
+use meta::{Attributes, Key, ResourceId, Status, UserInfo};
+
+use crate::world::Life;
+use crate::{Chain, Config, Operation, Review, World};
+
+#[derive(Default)]
+struct Fake(BTreeMap<Key, Value>);
+
+impl Fake {
+    fn with(mut self, resource: &str, object: Value) -> Self {
+        let meta = &object["metadata"];
+        let key = Key::new(ResourceId::from_text(resource), meta["namespace"].str(), meta["name"].str());
+        self.0.insert(key, object);
+        self
+    }
+}
+
+impl World for Fake {
+    fn life(&self, key: &Key) -> Option<Life> {
+        let object = self.0.get(key)?;
+        let end = meta::Time::parse(object["metadata"]["deletionTimestamp"].str());
+        Some(end.map_or(Life::Live, Life::Deleting))
+    }
+
+    fn read(&self, key: &Key) -> Option<Value> {
+        self.0.get(key).cloned()
+    }
+
+    fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
+        let wanted = |k: &Key| k.resource.as_str() == resource && namespace.is_none_or(|n| *k.namespace == *n);
+        self.0.iter().filter(|(k, _)| wanted(k)).map(|(_, v)| v.clone()).collect()
+    }
+}
+
+fn world() -> Fake {
+    let account = doc!({"metadata": {"namespace": "ns", "name": "default"}, "imagePullSecrets": [{"name": "pull"}]});
+    let strict = doc!({
+        "metadata": {"namespace": "ns", "name": "strict", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}},
+        "secrets": [{"name": "mine"}],
+    });
+    let ending = doc!({"metadata": {"name": "ending", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    Fake::default()
+        .with("namespaces", doc!({"metadata": {"name": "ns"}}))
+        .with("namespaces", ending)
+        .with("serviceaccounts", account)
+        .with("serviceaccounts", strict)
+        .with("nodes", doc!({"metadata": {"name": "n1", "uid": "u1", "labels": {"topology.kubernetes.io/zone": "z"}}}))
+        .with("pods", doc!({"metadata": {"namespace": "ns", "name": "here", "uid": "p1"}, "spec": {"nodeName": "n1"}}))
+        .with("pods", doc!({"metadata": {"namespace": "ns", "name": "there", "uid": "p2"}, "spec": {"nodeName": "n2"}}))
+}
+
+struct Ask<'a> {
+    operation: Operation,
+    row: &'static api::ResourceType,
+    subresource: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    user: UserInfo,
+    object: Option<Value>,
+    old: Option<Value>,
+}
+
+impl<'a> Ask<'a> {
+    fn create(plural: &str, namespace: &'a str, object: Value) -> Self {
+        let row = api::find("", "v1", plural).unwrap();
+        let user = UserInfo::new("admin", ["system:masters"]);
+        Ask {
+            operation: Operation::Create,
+            row,
+            subresource: "",
+            namespace,
+            name: "",
+            user,
+            object: Some(object),
+            old: None,
+        }
+    }
+
+    fn by_node(mut self, node: &str) -> Self {
+        self.user = UserInfo::new(format!("system:node:{node}"), ["system:nodes"]);
+        self
+    }
+
+    fn run(self) -> Result<Value, Status> {
+        let config = Config { enabled: vec!["NodeRestriction".into()], disabled: Vec::new() };
+        let chain = Chain::new(&config).unwrap();
+        let world = world();
+        let attributes = Attributes::resource("create", "", "v1", self.row.plural, self.namespace, self.name);
+        let mut review = Review {
+            operation: self.operation,
+            attributes: &attributes,
+            user: &self.user,
+            kind: self.row.gvk(),
+            resource: self.row,
+            subresource: self.subresource,
+            namespace: self.namespace,
+            name: self.name,
+            object: self.object,
+            old: self.old.map(Into::into),
+            options: Value::Null,
+            dry_run: false,
+            world: &world,
+            may: &|_| false,
+            warnings: Vec::new(),
+            waits_for: None,
+            reads: Vec::new(),
+        };
+        chain.mutate(&mut review)?;
+        chain.validate(&mut review)?;
+        Ok(review.object.unwrap_or_default())
+    }
+}
+
+fn refusal(ask: Ask<'_>) -> String {
+    ask.run().expect_err("is refused").message
+}
+
+fn pod(spec: Value) -> Value {
+    let mut spec = spec;
+    spec.set("containers", vec![doc!({"name": "c", "image": "i"})]);
+    doc!({"metadata": {"name": "p", "namespace": "ns"}, "spec": (spec)})
+}
+
+#[test]
+fn a_plain_pod_gets_account_volume_priority_and_tolerations() {
+    let made = Ask::create("pods", "ns", pod(Value::map())).run().unwrap();
+    let spec = &made["spec"];
+    assert_eq!(spec["serviceAccountName"].str(), "default");
+    assert_eq!(spec["serviceAccount"].str(), "default");
+    assert_eq!(spec["priority"].as_i64(), Some(0));
+    assert_eq!(spec["preemptionPolicy"].str(), "PreemptLowerPriority");
+    assert_eq!(spec["imagePullSecrets"], doc!([{"name": "pull"}]));
+    assert_eq!(spec["tolerations"].items().len(), 2);
+    let volume = &spec["volumes"][0];
+    assert!(volume["name"].str().starts_with("kube-api-access-") && volume["name"].str().len() == 21);
+    assert_eq!(volume["projected"]["defaultMode"].as_i64(), Some(420));
+    assert_eq!(volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"].as_i64(), Some(3607));
+    let mount = &spec["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!(mount["mountPath"].str(), "/var/run/secrets/kubernetes.io/serviceaccount");
+}
+
+#[test]
+fn automount_is_the_pods_word_first() {
+    let made = Ask::create("pods", "ns", pod(doc!({"automountServiceAccountToken": false}))).run().unwrap();
+    assert!(made["spec"]["volumes"].is_null());
+}
+
+#[test]
+fn refusals_are_upstreams_sentences() {
+    let check = |ask: Ask<'_>, text: &str| assert_eq!(refusal(ask), text);
+    check(
+        Ask::create("pods", "ns", pod(doc!({"serviceAccountName": "gone"}))),
+        r#"pods "p" is forbidden: error looking up service account ns/gone: serviceaccount "gone" not found"#,
+    );
+    check(Ask::create("pods", "nope", pod(Value::map())), r#"namespaces "nope" not found"#);
+    check(
+        Ask::create("pods", "ending", pod(Value::map())),
+        r#"pods "p" is forbidden: unable to create new content in namespace ending because it is being terminated"#,
+    );
+    check(
+        Ask::create("pods", "ns", pod(doc!({"priorityClassName": "x"}))),
+        r#"pods "p" is forbidden: no PriorityClass with name x was found"#,
+    );
+    check(
+        Ask::create("pods", "ns", pod(doc!({"runtimeClassName": "x"}))),
+        r#"pods "p" is forbidden: pod rejected: RuntimeClass "x" not found"#,
+    );
+    check(
+        Ask::create(
+            "pods",
+            "ns",
+            pod(doc!({"serviceAccountName": "strict", "volumes": [{"name": "v", "secret": {"secretName": "s"}}]})),
+        ),
+        r#"pods "p" is forbidden: volume with secret.secretName="s" is not allowed because service account strict does not reference that secret"#,
+    );
+    let mut delete = Ask::create("namespaces", "default", Value::Null);
+    (delete.operation, delete.name, delete.object) = (Operation::Delete, "default", None);
+    check(delete, r#"namespaces "default" is forbidden: this namespace may not be deleted"#);
+}
+
+#[test]
+fn a_terminating_namespace_is_named_as_the_cause() {
+    let status = Ask::create("pods", "ending", pod(Value::map())).run().unwrap_err();
+    let cause = &status.details.unwrap().causes[0];
+    assert_eq!((cause.reason.as_str(), cause.field.as_str()), ("NamespaceTerminating", "metadata.namespace"));
+}
+
+#[test]
+fn a_mirror_pod_stays_as_it_is_and_names_nothing() {
+    let mirror = |spec: Value| {
+        let mut mirror = pod(spec);
+        mirror.entry("metadata").set("annotations", doc!({"kubernetes.io/config.mirror": "x"}));
+        mirror
+    };
+    let made = Ask::create("pods", "ns", mirror(Value::map())).run().unwrap();
+    assert!(made["spec"]["serviceAccountName"].is_null() && made["spec"]["volumes"].is_null());
+    let check = |spec: Value, why: &str| {
+        assert_eq!(refusal(Ask::create("pods", "ns", mirror(spec))), format!("pods \"p\" is forbidden: {why}"));
+    };
+    check(doc!({"serviceAccountName": "x"}), "a mirror pod may not reference service accounts");
+    check(doc!({"imagePullSecrets": [{"name": "x"}]}), "a mirror pod may not reference secrets");
+}
+
+#[test]
+fn a_node_writes_what_is_its_own() {
+    let token = |pod: &str, uid: &str| {
+        let mut ask = Ask::create(
+            "serviceaccounts",
+            "ns",
+            doc!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": uid}}}),
+        );
+        (ask.subresource, ask.name) = ("token", "default");
+        ask.by_node("n1")
+    };
+    let check = |ask: Ask<'_>, text: &str| assert_eq!(refusal(ask), text);
+    check(
+        token("here", "p1"),
+        r#"serviceaccounts "default" is forbidden: system:node:n1 is not authorized to request tokens for audience """#,
+    );
+    check(
+        token("there", "p2"),
+        r#"serviceaccounts "default" is forbidden: node requested token bound to a pod scheduled on a different node"#,
+    );
+    check(token("gone", "p2"), r#"pod "gone" not found"#);
+    check(
+        Ask::create("pods", "ns", pod(Value::map())).by_node("n1"),
+        r#"pods "p" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods"#,
+    );
+    let mut node =
+        Ask::create("nodes", "", doc!({"metadata": {"name": "n1", "labels": {"kubernetes.io/x": "y"}}})).by_node("n1");
+    node.name = "n1";
+    check(node, r#"nodes "n1" is forbidden: node "n1" is not allowed to set the following labels: kubernetes.io/x"#);
+    let mut node = Ask::create("nodes", "", doc!({"metadata": {"name": "n2"}})).by_node("n1");
+    node.name = "n2";
+    check(node, r#"nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2""#);
+}
+
+#[test]
+fn a_new_node_is_not_ready_and_a_bound_pod_knows_its_zone() {
+    let node = Ask::create("nodes", "", doc!({"metadata": {"name": "n"}})).run().unwrap();
+    assert_eq!(node["spec"]["taints"][0]["key"].str(), "node.kubernetes.io/not-ready");
+    let made = Ask::create("pods", "ns", pod(doc!({"nodeName": "n1"}))).run().unwrap();
+    assert_eq!(made["metadata"]["labels"]["topology.kubernetes.io/zone"].str(), "z");
+}
+
+#[test]
+fn what_is_not_enforced_is_not_created() {
+    let quota = Ask::create("resourcequotas", "ns", doc!({"metadata": {"name": "q"}})).run().unwrap_err();
+    assert_eq!(quota.code, 501);
+    let labelled = doc!({"metadata": {"name": "x", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    assert_eq!(Ask::create("namespaces", "", labelled).run().unwrap_err().code, 501);
+}
