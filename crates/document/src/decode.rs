@@ -31,8 +31,8 @@ pub struct Decoded {
 pub enum Problem {
     Unknown(String),
     Duplicate(String),
-    /// A YAML mapping with a key twice: the whole text.
-    Yaml(String),
+    /// A text of its own: YAML mappings with a key twice, members of a JSON patch.
+    Text(String),
 }
 
 impl std::fmt::Display for Problem {
@@ -40,7 +40,7 @@ impl std::fmt::Display for Problem {
         match self {
             Problem::Unknown(path) => write!(f, "unknown field {}", meta::goquote::quote(path)),
             Problem::Duplicate(path) => write!(f, "duplicate field {}", meta::goquote::quote(path)),
-            Problem::Yaml(text) => f.write_str(text),
+            Problem::Text(text) => f.write_str(text),
         }
     }
 }
@@ -83,5 +83,22 @@ pub fn decode(bytes: &[u8], type_: &'static Type) -> Result<Decoded, DecodeError
 pub fn convert(value: Value, type_: &'static Type) -> Result<Decoded, DecodeError> {
     let mut walk = walk::Walk::default();
     let value = walk.root(&mut source::Tree::new(value), type_)?;
+    walk.finish(value)
+}
+
+/// The same for the result of a strategic merge patch, which upstream converts without JSON: mismatches read
+/// `cannot restore slice from string`.
+pub fn restore(value: Value, type_: &'static Type) -> Result<Decoded, DecodeError> {
+    let mut walk = walk::Walk::restoring();
+    let value = walk.root(&mut source::Tree::new(value), type_)?;
+    walk.finish(value)
+}
+
+/// Any JSON, with its duplicate members.
+pub fn decode_any(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut parser = Parser::new(bytes);
+    let mut walk = walk::Walk::default();
+    let value = walk.any(&mut source::Text(&mut parser))?;
+    parser.end()?;
     walk.finish(value)
 }

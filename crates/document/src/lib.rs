@@ -7,6 +7,7 @@ pub mod default;
 pub mod json;
 pub mod normalize;
 pub mod object;
+pub mod patch;
 pub mod schema;
 pub mod value;
 pub mod yaml;

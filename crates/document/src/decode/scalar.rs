@@ -91,6 +91,11 @@ fn sextet(b: u8) -> Option<u8> {
     })
 }
 
+/// The Go kind of a number in a tree.
+pub(super) fn go_number(token: &str) -> String {
+    if token.parse::<i64>().is_ok() { "int64" } else { "float64" }.into()
+}
+
 /// `io.k8s.api.core.v1.PodSpec` → `v1.PodSpec`.
 pub(super) fn go_type(name: &str) -> String {
     let mut parts = name.rsplitn(3, '.');

@@ -2,7 +2,7 @@
 
 use super::source::{Next, Source};
 use super::{DecodeError, Decoded, MAX_PROBLEMS, Problem, scalar};
-use crate::json::SyntaxError;
+use crate::json::{SyntaxError, TREE_DEPTH};
 use crate::schema::{Kind, Shape};
 use crate::value::Members;
 use crate::{Field, Map, Type, Value};
@@ -21,6 +21,9 @@ pub(super) struct Walk {
     saved: Option<String>,
     /// A failure that ends Go's decoding; it wins.
     fatal: Option<String>,
+    /// Mismatches in the words of upstream's conversion from trees.
+    restoring: bool,
+    depth: usize,
 }
 
 enum Step {
@@ -30,6 +33,10 @@ enum Step {
 }
 
 impl Walk {
+    pub(super) fn restoring() -> Self {
+        Walk { restoring: true, ..Walk::default() }
+    }
+
     pub(super) fn root<S: Source>(&mut self, source: &mut S, type_: &'static Type) -> Result<Value> {
         self.of_type(source, type_)
     }
@@ -48,7 +55,26 @@ impl Walk {
         }
     }
 
+    /// Any value, with a look at its duplicate members.
+    pub(super) fn any<S: Source>(&mut self, source: &mut S) -> Result<Value> {
+        match source.peek()? {
+            next @ Next::Object => self.map(source, next, &Kind::Any, &Kind::Any),
+            next @ Next::List => self.list(source, next, &Kind::Any, &Kind::Any),
+            _ => source.value(),
+        }
+    }
+
     fn kind<S: Source>(&mut self, source: &mut S, kind: &Kind) -> Result<Value> {
+        self.depth += 1;
+        if self.depth > TREE_DEPTH {
+            return Err(SyntaxError("exceeded max depth".into()));
+        }
+        let value = self.kind_within(source, kind);
+        self.depth -= 1;
+        value
+    }
+
+    fn kind_within<S: Source>(&mut self, source: &mut S, kind: &Kind) -> Result<Value> {
         let next = source.peek()?;
         if next == Next::Null {
             source.skip()?;
@@ -75,7 +101,8 @@ impl Walk {
                     }
                 }
             }
-            Kind::Any | Kind::RawExtension | Kind::FieldsV1 | Kind::Json => source.value(),
+            Kind::Any => self.any(source),
+            Kind::RawExtension | Kind::FieldsV1 | Kind::Json => source.value(),
             Kind::Quantity => {
                 let raw = source.raw()?;
                 self.or_fatal(scalar::quantity(&raw))
@@ -244,6 +271,19 @@ impl Walk {
     }
 
     fn mismatch_of<S: Source>(&mut self, source: &mut S, next: Next, go: &str) -> Result<Value> {
+        if self.restoring {
+            let from = match next {
+                Next::Number => scalar::go_number(&source.number()?),
+                next => describe(next).replace("array", "slice").replace("object", "map"),
+            };
+            self.save(match go {
+                g if g.starts_with("[]") => format!("cannot restore slice from {from}"),
+                g if g.starts_with("map[") => format!("cannot restore map from {from}"),
+                g if g.contains('.') => format!("cannot restore struct from: {from}"),
+                g => format!("cannot convert {from} to {g}"),
+            });
+            return source.skip().map(|()| Value::Null);
+        }
         self.save_mismatch(describe(next), go);
         source.skip().map(|()| Value::Null)
     }

@@ -8,7 +8,7 @@ use crate::value::Members;
 /// How deep a text may nest, as upstream's.
 const MAX_DEPTH: usize = 10_000;
 /// How deep a tree is built: less than upstream, since a tree is built, walked and dropped by recursion.
-pub const TREE_DEPTH: usize = 1_000;
+pub const TREE_DEPTH: usize = 500;
 
 /// What is wrong with the text, in Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
