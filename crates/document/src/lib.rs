@@ -8,6 +8,7 @@ pub mod json;
 pub mod normalize;
 pub mod object;
 pub mod patch;
+pub mod proto;
 pub mod schema;
 pub mod value;
 pub mod yaml;

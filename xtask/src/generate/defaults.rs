@@ -36,6 +36,11 @@ pub(super) fn write(reference: &Reference, writer: &mut Writer) -> Result<Static
             };
             kinds.push_str(&format!("    Step {{ at: {}, run: {run} }},\n", path(&s["at"])?));
         }
+        if kind == "apps/v1/StatefulSet" {
+            // protobuf storage drops them and upstream's conversion puts them back
+            kinds.push_str("    Step { at: &[N(\"spec\"), N(\"volumeClaimTemplates\"), I, N(\"kind\")], run: Run::Default(Literal::String(\"PersistentVolumeClaim\")) },\n");
+            kinds.push_str("    Step { at: &[N(\"spec\"), N(\"volumeClaimTemplates\"), I, N(\"apiVersion\")], run: Run::Default(Literal::String(\"v1\")) },\n");
+        }
         kinds.push_str("];\n");
         statics.insert(kind.clone(), ident);
     }

@@ -368,6 +368,8 @@ pub(crate) static DEFAULTS_APPS_V1_STATEFUL_SET: &[Step] = &[
     Step { at: &[N("spec"), N("volumeClaimTemplates"), I, N("spec"), N("resources"), N("requests")], run: Run::Function(CORE_V1_DEFAULT_RESOURCE_LIST) },
     Step { at: &[N("spec"), N("volumeClaimTemplates"), I, N("status"), N("capacity")], run: Run::Function(CORE_V1_DEFAULT_RESOURCE_LIST) },
     Step { at: &[N("spec"), N("volumeClaimTemplates"), I, N("status"), N("allocatedResources")], run: Run::Function(CORE_V1_DEFAULT_RESOURCE_LIST) },
+    Step { at: &[N("spec"), N("volumeClaimTemplates"), I, N("kind")], run: Run::Default(Literal::String("PersistentVolumeClaim")) },
+    Step { at: &[N("spec"), N("volumeClaimTemplates"), I, N("apiVersion")], run: Run::Default(Literal::String("v1")) },
 ];
 pub(crate) static DEFAULTS_AUTHENTICATION_K8S_IO_V1_TOKEN_REQUEST: &[Step] = &[
     Step { at: &[N("spec")], run: Run::Function(AUTHENTICATION_V1_DEFAULT_TOKEN_REQUEST_SPEC) },

@@ -1,0 +1,88 @@
+//! What stands around a message: the `k8s\0` envelope, and the frames of a watch.
+
+use super::ProtoError;
+use super::wire::{Field, Reader, push_bytes, push_message};
+
+/// Before every object.
+pub const MAGIC: [u8; 4] = *b"k8s\0";
+
+/// An object's message and what it says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    pub api_version: String,
+    pub kind: String,
+    pub raw: &'a [u8],
+}
+
+/// `k8s\0` and `runtime.Unknown` around a message.
+pub fn wrap(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len() + api_version.len() + kind.len() + 24);
+    out.extend_from_slice(&MAGIC);
+    push_message(1, &mut out, |out| {
+        push_bytes(1, api_version.as_bytes(), out);
+        push_bytes(2, kind.as_bytes(), out);
+    });
+    push_bytes(2, raw, &mut out);
+    push_bytes(3, b"", &mut out);
+    push_bytes(4, b"", &mut out);
+    out
+}
+
+pub fn unwrap(bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
+    let body = bytes.strip_prefix(&MAGIC).ok_or(ProtoError::NoPrefix)?;
+    let mut envelope = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
+    let mut reader = Reader(body);
+    while let Some((number, field)) = reader.next()? {
+        match (number, field) {
+            (1, Field::Bytes(b)) => type_meta(b, &mut envelope)?,
+            (2, Field::Bytes(b)) => envelope.raw = b,
+            _ => {}
+        }
+    }
+    Ok(envelope)
+}
+
+fn type_meta(bytes: &[u8], envelope: &mut Envelope<'_>) -> Result<(), ProtoError> {
+    let mut reader = Reader(bytes);
+    while let Some((number, field)) = reader.next()? {
+        let Field::Bytes(b) = field else { continue };
+        let text = String::from_utf8_lossy(b).into_owned();
+        match number {
+            1 => envelope.api_version = text,
+            2 => envelope.kind = text,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The message `WatchEvent` around an object in its envelope.
+pub fn watch_event(event: &str, object: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(object.len() + 24);
+    push_bytes(1, event.as_bytes(), &mut out);
+    push_message(2, &mut out, |out| push_bytes(1, object, out));
+    out
+}
+
+/// A frame of a stream: four bytes of length, big end first, and the message.
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + 4);
+    out.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    out.extend_from_slice(message);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_read_as_it_was_written() {
+        let bytes = wrap("apps/v1", "Deployment", b"\x0a\x00");
+        assert!(bytes.starts_with(b"k8s\0\x0a\x15\x0a\x07apps/v1\x12\x0aDeployment\x12\x02\x0a\x00\x1a\x00\x22\x00"));
+        let envelope = unwrap(&bytes).expect("unwrapped");
+        assert_eq!((&*envelope.api_version, &*envelope.kind, envelope.raw), ("apps/v1", "Deployment", &b"\x0a\x00"[..]));
+        assert_eq!(unwrap(b"zz"), Err(ProtoError::NoPrefix));
+        assert_eq!(unwrap(b"k8s\0\x0a\x15"), Err(ProtoError::Truncated));
+    }
+}
