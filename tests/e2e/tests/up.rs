@@ -109,17 +109,22 @@ fn pods_go_on_while_it_is_stopped_and_are_adopted_again() {
 #[test]
 fn down_takes_away_what_up_changed_and_purge_the_folder_too() {
     let Some(mut cluster) = Cluster::prepared("down", &[]) else { return };
-    let facts = "ip -o addr; ip -o link | wc -l; findmnt -rno TARGET; cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; ls /run; pgrep -c . ; find /sys/fs/cgroup -type d -iname '*lanyard*' | wc -l";
+    let facts = "ip -o addr; ip -o link | wc -l; findmnt -rno TARGET; cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; ls /run; pgrep -c .";
     let before = cluster.machine.sh(facts).stdout;
     cluster.start();
     cluster.apply(&crate::identity::pod("gone", "default", "")).ok();
     cluster.ready("default", "gone");
+    // Its name is the same in /run and among the host's control groups, which other clusters share.
+    let instance = cluster.machine.sh("basename /run/lanyard-*").ok();
+    let groups = format!("find /sys/fs/cgroup -type d -name {}", instance.trim());
+    assert_ne!(cluster.machine.sh(&groups).stdout, "", "its pods have control groups");
     assert_eq!(cluster.interrupt(), 0);
     cluster.lanyard(&["down"]).ok();
     eventually(SOON, "the machine is as it was", || {
         let now = cluster.machine.sh(facts).stdout;
         if now == before { Ok(()) } else { Err(format!("before:\n{before}\nnow:\n{now}")) }
     });
+    assert_eq!(cluster.machine.sh(&groups).stdout, "", "no control group is left");
     assert!(cluster.dir.exists(), "down alone keeps the folder");
     cluster.lanyard(&["down", "--purge"]).ok();
     assert!(!cluster.dir.exists(), "--purge takes it");
