@@ -3,8 +3,16 @@
 //! `ImageService` is what the pod lifecycle sees (CRI's name for it); `ImageStore` is our implementation. Whether to pull
 //! (imagePullPolicy, back-off) is decided by the caller.
 
+mod archive;
+mod config;
+mod digest;
 mod error;
+pub(crate) mod inroot;
+mod layer;
+pub(crate) mod mount;
+mod pull;
 mod reference;
+mod store;
 
 use std::path::PathBuf;
 
@@ -12,6 +20,7 @@ use futures::future::BoxFuture;
 
 pub use error::ImageError;
 pub use reference::Reference;
+pub use store::{ImageStore, ImageStoreConfig};
 
 /// Credentials for one pull, out of an imagePullSecret. Not `Debug`: it must not reach a log.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 //! `PodRuntime` is the port; `Embedded` is the implementation that brings its own shim. Nothing here knows a Pod
 //! object: the pod lifecycle lowers it into `SandboxSpec` and `ContainerSpec`.
 
+mod embedded;
 mod error;
 mod spec;
 mod status;
@@ -12,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use tokio::sync::broadcast;
 
+pub use embedded::{Embedded, EmbeddedConfig};
 pub use error::RuntimeError;
 pub use spec::{
     ContainerSpec, DnsConfig, ExecSpec, Mount, NamespaceMode, PodRef, Propagation, Resources, SandboxSpec,

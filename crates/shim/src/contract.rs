@@ -85,7 +85,7 @@ pub struct Exit {
     pub finished_at: u64,
 }
 
-/// What `exec` runs: one line of JSON on file descriptor 3, answered there by one line of `Started`, which carries the
+/// What `exec` runs: one line of JSON on the socket that is named, answered there by one line of `Started`, which carries the
 /// terminal's master if there is one. The exit status is the process's own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Exec {
@@ -103,7 +103,7 @@ pub struct Exec {
     pub cgroup_procs: Vec<PathBuf>,
 }
 
-/// Answer to `Exec` on file descriptor 3.
+/// Answer to `Exec`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Started {
     /// Why it did not start; none is success.

@@ -4,6 +4,7 @@
 //! container's first process (by pidfd, so that a reused pid cannot fool us), then `process`.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, BufRead, BufReader, IoSlice, Read, Write},
     os::{
@@ -24,12 +25,14 @@ use crate::{
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
 
-/// Takes its orders on descriptor 3 and exits with the command's code.
-pub(crate) fn exec() -> ExitCode {
+/// Takes its orders on this descriptor and exits with the command's code.
+pub(crate) fn exec(fd: &OsStr) -> ExitCode {
+    let Some(fd @ 3..) = fd.to_str().and_then(|fd| fd.parse::<RawFd>().ok()) else { return ExitCode::from(2) };
     // SAFETY: the agent passes this socket; nobody else here uses the number.
-    let socket = unsafe { UnixStream::from_raw_fd(3) };
-    // SAFETY: a system call without pointers.
-    unsafe { libc::fcntl(3, libc::F_SETFD, libc::FD_CLOEXEC) };
+    let socket = unsafe {
+        libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        UnixStream::from_raw_fd(fd)
+    };
     match read_orders(&socket).and_then(|orders| launch(&socket, &orders)) {
         Ok(pid) => wait(pid),
         Err(refusal) => {

@@ -4,7 +4,7 @@
 //! what it answers is `contract`. It never reads the API and holds no credential.
 //!
 //! - `lanyard-shim run DIR` prints `started pid=N` or `failed "why"` and goes on in the background.
-//! - `lanyard-shim exec` takes its orders on file descriptor 3.
+//! - `lanyard-shim exec FD` takes its orders on that socket.
 
 #[allow(unreachable_pub, reason = "the agent includes the same file")]
 mod contract;
@@ -27,9 +27,9 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     match (command.to_str(), args.next()) {
         (Some("run"), Some(folder)) => run::run(PathBuf::from(folder)),
-        (Some("exec"), None) => exec::exec(),
+        (Some("exec"), Some(fd)) => exec::exec(&fd),
         _ => {
-            eprintln!("usage: lanyard-shim run DIR | exec (version {})", contract::VERSION);
+            eprintln!("usage: lanyard-shim run DIR | exec FD (version {})", contract::VERSION);
             ExitCode::from(2)
         }
     }
