@@ -1,1 +1,33 @@
-//! apiserver
+//! HTTP: connections, routes, discovery, OpenAPI, negotiation, streaming, tunnels, and errors as `Status`. What the verbs
+//! mean is `registry`'s, who may is `gate`'s; nothing here decides.
+//!
+//! Reading order: `server` (connections), `handler` (one request), `path` and `route` (what is asked), `resource` (the
+//! verbs), `negotiate` and `shape` (the form of an answer), `list` and `watch` (streams).
+
+pub mod assembly;
+mod body;
+pub mod config;
+mod discovery;
+mod handler;
+mod health;
+mod index;
+mod kubelet;
+mod limits;
+mod list;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod path;
+mod resource;
+mod respond;
+mod route;
+mod server;
+mod shape;
+mod tls;
+mod tunnel;
+mod watch;
+
+pub use assembly::{Assembled, Parts, StartError, assemble, issuer_documents};
+pub use config::{Config, IssuerDocuments, KubeletClient, Listener, Range, Tls};
+pub use server::{BindError, Server, Shutdown};
+pub use tls::TlsError;

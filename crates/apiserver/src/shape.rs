@@ -1,0 +1,289 @@
+//! What an answer is made of: the object itself, its metadata alone, or a Table. Written as JSON text from the stored
+//! bytes; a tree is made only where cells or another version or encoding need one.
+
+use api::ResourceType;
+use document::object::Head;
+use document::{Object, Type, Value, json};
+use meta::{Status, Time};
+use registry::Query;
+
+use crate::negotiate::{Form, MetaVersion, Shape};
+use crate::respond::{self, Reply};
+
+/// What a Table's rows carry beside their cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// Makes answers about one resource in one form.
+#[derive(Clone, Copy)]
+pub struct Maker {
+    pub row: &'static ResourceType,
+    pub form: Form,
+    include: Include,
+}
+
+impl Maker {
+    /// # Errors
+    /// 400 for an `includeObject` that means nothing.
+    pub fn new(row: &'static ResourceType, form: Form, query: &Query) -> Result<Maker, Status> {
+        let include = match (form.shape, query.get("includeObject").unwrap_or_default()) {
+            (Shape::Table { .. }, "None") => Include::None,
+            (Shape::Table { .. }, "Object") => Include::Object,
+            (Shape::Table { .. }, other) if !matches!(other, "" | "Metadata") => return Err(bad_include(other)),
+            _ => Include::Metadata,
+        };
+        Ok(Maker { row, form, include })
+    }
+
+    /// The same form of another version of the resource.
+    pub fn with_row(self, row: &'static ResourceType) -> Maker {
+        Maker { row, ..self }
+    }
+
+    /// # Errors
+    /// 406 when the metadata of a list is asked for as that of an object, or the reverse.
+    pub fn check_list(&self, is_list: bool) -> Result<(), Status> {
+        let go = go_type(self.row, is_list);
+        match (self.form.shape, is_list) {
+            (Shape::Partial { .. }, true) => {
+                Err(Status::not_acceptable(format!("you requested PartialObjectMetadata, but the requested object is a list ({go})")))
+            }
+            (Shape::PartialList { .. }, false) => Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({go})"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A stored object as the whole answer.
+    ///
+    /// # Errors
+    /// 406 when the form cannot be made of it.
+    pub fn object(&self, code: u16, object: &Object) -> Result<Reply, Status> {
+        self.check_list(false)?;
+        let mut out = Vec::with_capacity(object.bytes.len() + 256);
+        self.push_object(object, true, &mut out);
+        respond::encoded(code, out, self.answer_type(), self.form)
+    }
+
+    /// Something made for this answer (reviews, tokens, scale).
+    ///
+    /// # Errors
+    /// 406 when the form cannot be made of it.
+    pub fn value(&self, code: u16, value: &Value, type_: &'static Type) -> Result<Reply, Status> {
+        self.check_list(false)?;
+        let mut out = Vec::with_capacity(512);
+        match self.form.shape {
+            Shape::Whole => json::write(value, &mut out),
+            Shape::Table { version } => {
+                push_table_head(version, value["metadata"]["resourceVersion"].str(), "", &mut out);
+                self.push_value_table(version, value, &mut out);
+            }
+            Shape::Partial { version } | Shape::PartialList { version } => {
+                push_partial_head(version, &mut out);
+                json::write(&value["metadata"], &mut out);
+                out.push(b'}');
+            }
+        }
+        let type_ = if self.form.shape == Shape::Whole { Some(type_) } else { self.answer_type() };
+        respond::encoded(code, out, type_, self.form)
+    }
+
+    /// The type of a single answer, for protobuf.
+    pub fn answer_type(&self) -> Option<&'static Type> {
+        match self.form.shape {
+            Shape::Whole => Some(self.row.type_),
+            Shape::Table { .. } => None,
+            Shape::Partial { .. } | Shape::PartialList { .. } => api::type_of_meta("PartialObjectMetadata"),
+        }
+    }
+
+    /// The type of a list.
+    pub fn list_type(&self) -> Option<&'static Type> {
+        match self.form.shape {
+            Shape::Whole => self.row.list_type,
+            Shape::Table { .. } => None,
+            Shape::Partial { .. } | Shape::PartialList { .. } => api::type_of_meta("PartialObjectMetadataList"),
+        }
+    }
+
+    /// One object by itself. `columns`: a Table says what its columns are (all but the first of a watch do not).
+    pub fn push_object(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
+        match self.form.shape {
+            Shape::Whole => self.push_whole(object, true, out),
+            Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
+            Shape::Table { version } => {
+                push_table_head(version, &object.revision.to_string(), "", out);
+                self.push_columns(columns, out);
+                out.extend_from_slice(b",\"rows\":[");
+                self.push_row(version, object, false, out);
+                out.extend_from_slice(b"]}");
+            }
+        }
+    }
+
+    /// What stands before the items of a list. `meta` is the inside of its metadata after the resourceVersion.
+    pub fn push_list_head(&self, revision: &str, meta: &str, out: &mut Vec<u8>) {
+        match self.form.shape {
+            Shape::Whole => {
+                push_head(&self.row.list_kind(), &self.row.api_version(), revision, meta, out);
+                out.extend_from_slice(b",\"items\":[");
+            }
+            Shape::Partial { version } | Shape::PartialList { version } => {
+                push_head("PartialObjectMetadataList", version.api_version(), revision, meta, out);
+                out.extend_from_slice(b",\"items\":[");
+            }
+            Shape::Table { version } => {
+                push_table_head(version, revision, meta, out);
+                self.push_columns(true, out);
+                out.extend_from_slice(b",\"rows\":[");
+            }
+        }
+    }
+
+    /// One item of a list.
+    pub fn push_item(&self, object: &Object, out: &mut Vec<u8>) {
+        match self.form.shape {
+            Shape::Whole => self.push_whole(object, false, out),
+            Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
+            Shape::Table { version } => self.push_row(version, object, true, out),
+        }
+    }
+
+    /// About how many bytes an item takes.
+    pub fn size_of(&self, object: &Object) -> usize {
+        match (self.form.shape, self.include) {
+            (Shape::Whole, _) | (_, Include::Object) => object.bytes.len() + 32,
+            (Shape::Table { .. }, Include::None) => 100,
+            _ => (object.metadata.1 - object.metadata.0) as usize + 160,
+        }
+    }
+
+    fn push_whole(&self, object: &Object, head: bool, out: &mut Vec<u8>) {
+        let row = self.row;
+        if api::stored::is_storage_version(row) {
+            let api_version = row.api_version();
+            let head = if head { Head::Full { kind: row.kind, api_version: &api_version } } else { Head::Item };
+            return object.write_json(head, out);
+        }
+        let mut tree = api::stored::read(row, object);
+        if !head {
+            tree.remove("kind");
+            tree.remove("apiVersion");
+        }
+        json::write(&tree, out);
+    }
+
+    fn push_row(&self, version: MetaVersion, object: &Object, in_list: bool, out: &mut Vec<u8>) {
+        let tree = api::stored::read(self.row, object);
+        out.extend_from_slice(b"{\"cells\":");
+        json::write(&Value::List(api::columns::cells(self.row, &tree, Time::now(), in_list)), out);
+        if let Some(conditions) = api::columns::conditions(self.row, &tree) {
+            out.extend_from_slice(b",\"conditions\":");
+            json::write(&conditions, out);
+        }
+        out.extend_from_slice(b",\"object\":");
+        match self.include {
+            Include::None => out.extend_from_slice(b"null"),
+            Include::Metadata => push_partial(version, object, out),
+            Include::Object => self.push_whole(object, true, out),
+        }
+        out.push(b'}');
+    }
+
+    fn push_value_table(&self, version: MetaVersion, value: &Value, out: &mut Vec<u8>) {
+        let sub = api::columns::subject(value);
+        out.extend_from_slice(b",\"columnDefinitions\":");
+        json::write(&sub.definitions(), out);
+        out.extend_from_slice(b",\"rows\":[{\"cells\":");
+        json::write(&Value::List(sub.cells(value, Time::now())), out);
+        out.extend_from_slice(b",\"object\":");
+        match self.include {
+            Include::None => out.extend_from_slice(b"null"),
+            Include::Object => json::write(value, out),
+            Include::Metadata => {
+                push_partial_head(version, out);
+                json::write(&value["metadata"], out);
+                out.push(b'}');
+            }
+        }
+        out.extend_from_slice(b"}]}");
+    }
+
+    fn push_columns(&self, columns: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"columnDefinitions\":");
+        if columns { json::write(&api::columns::definitions(self.row), out) } else { out.extend_from_slice(b"null") }
+    }
+
+    /// An object of this kind that says nothing but a revision: what a bookmark carries.
+    pub fn push_bookmark(&self, revision: &str, out: &mut Vec<u8>) {
+        match self.form.shape {
+            Shape::Whole => json::write(&self.blank(revision), out),
+            Shape::Partial { version } | Shape::PartialList { version } => {
+                push_partial_head(version, out);
+                out.extend_from_slice(format!("{{\"resourceVersion\":\"{revision}\"}}}}").as_bytes());
+            }
+            Shape::Table { version } => {
+                push_table_head(version, revision, "", out);
+                self.push_columns(false, out);
+                out.extend_from_slice(b",\"rows\":[{\"cells\":");
+                let tree = self.blank(revision);
+                json::write(&Value::List(api::columns::cells(self.row, &tree, Time::now(), false)), out);
+                out.extend_from_slice(b",\"object\":");
+                push_partial_head(version, out);
+                out.extend_from_slice(format!("{{\"resourceVersion\":\"{revision}\"}}}}}}]}}").as_bytes());
+            }
+        }
+    }
+
+    fn blank(&self, revision: &str) -> Value {
+        let api_version = self.row.api_version();
+        let mut value = document::doc!({"kind": (self.row.kind), "apiVersion": api_version, "metadata": {"resourceVersion": revision}});
+        document::normalize(&mut value, self.row.type_);
+        value
+    }
+}
+
+fn push_head(kind: &str, api_version: &str, revision: &str, meta: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"#).as_bytes());
+    if !revision.is_empty() {
+        out.extend_from_slice(format!(r#""resourceVersion":"{revision}""#).as_bytes());
+    }
+    out.extend_from_slice(meta.as_bytes());
+    out.push(b'}');
+}
+
+fn push_table_head(version: MetaVersion, revision: &str, meta: &str, out: &mut Vec<u8>) {
+    push_head("Table", version.api_version(), revision, meta, out);
+}
+
+fn push_partial_head(version: MetaVersion, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{}","metadata":"#, version.api_version()).as_bytes());
+}
+
+fn push_partial(version: MetaVersion, object: &Object, out: &mut Vec<u8>) {
+    push_partial_head(version, out);
+    object.write_metadata(out);
+    out.push(b'}');
+}
+
+fn bad_include(value: &str) -> Status {
+    Status::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
+        meta::goquote::quote(value)
+    ))
+}
+
+/// The name of upstream's internal type, which error texts print.
+fn go_type(row: &ResourceType, is_list: bool) -> String {
+    let package = match row.group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    format!("*{package}.{}{}", row.kind, if is_list { "List" } else { "" })
+}
+
