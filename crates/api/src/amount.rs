@@ -28,7 +28,11 @@ fn parse(text: &str) -> Option<i128> {
     let shift = 9 + exponent - i32::try_from(fraction.len()).ok()?;
     let scaled = digits.checked_mul(factor)?;
     let power = 10_i128.checked_pow(shift.unsigned_abs())?;
-    let nano = if shift >= 0 { scaled.checked_mul(power)? } else { scaled.div_euclid(power) + i128::from(scaled % power != 0) };
+    let nano = if shift >= 0 {
+        scaled.checked_mul(power)?
+    } else {
+        scaled.div_euclid(power) + i128::from(scaled % power != 0)
+    };
     Some(if negative { -nano } else { nano })
 }
 

@@ -2,24 +2,79 @@
 //! one file per group beside it. Works on decoded and defaulted objects, so types are right already.
 
 mod address;
+mod check;
+mod core;
+mod internal;
 mod meta_object;
+mod pod;
+mod rbac;
+mod service;
+mod storage;
+
+use document::Value;
+use meta::field::{Error, Path, Shown};
 
 pub use meta_object::name_errors;
 
-use document::Value;
-use meta::field::{Error, Shown};
-
 use crate::ResourceType;
+use check::Check;
 
 /// Everything wrong with a new object.
 pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
-    meta_object::create(resource, object)
+    let mut errors = meta_object::create(resource, object);
+    errors.extend(match (resource.group, resource.plural) {
+        ("", "pods") => pod::create(object),
+        ("", "services") => service::create(object),
+        ("", "configmaps") => core::config_map(object),
+        ("", "secrets") => core::secret(object),
+        ("", "namespaces") => core::namespace(object),
+        ("", "nodes") => core::node(object),
+        ("", "persistentvolumeclaims") => storage::claim(object),
+        ("", "persistentvolumes") => storage::volume(object),
+        ("storage.k8s.io", "storageclasses") => storage::class(object),
+        (RBAC, "roles") => rbac::role(object, true),
+        (RBAC, "clusterroles") => rbac::role(object, false),
+        (RBAC, "rolebindings") => rbac::binding(object, true),
+        (RBAC, "clusterrolebindings") => rbac::binding(object, false),
+        _ => Vec::new(),
+    });
+    errors
 }
 
 /// Everything wrong with a change. `subresource` is "" for the object itself, else `status`, `scale`, `approval`, …
 pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
-    let _ = subresource;
-    meta_object::update(resource, new, old)
+    let mut errors = meta_object::update(resource, new, old);
+    errors.extend(match (resource.group, resource.plural) {
+        ("", "pods") => pod::update(subresource, new, old),
+        ("", "services") => service::update(subresource, new, old),
+        ("", "configmaps") => core::config_map_update(new, old),
+        ("", "secrets") => core::secret_update(new, old),
+        ("", "namespaces") => core::namespace_update(subresource, new),
+        ("", "nodes") => core::node_update(subresource, new, old),
+        ("", "persistentvolumeclaims") => storage::claim_update(subresource, new, old),
+        ("", "persistentvolumes") => storage::volume_update(subresource, new, old),
+        ("storage.k8s.io", "storageclasses") => storage::class_update(new, old),
+        (RBAC, "roles") => rbac::role(new, true),
+        (RBAC, "clusterroles") => rbac::role(new, false),
+        (RBAC, "rolebindings") => rbac::binding_update(new, old, true),
+        (RBAC, "clusterrolebindings") => rbac::binding_update(new, old, false),
+        _ => Vec::new(),
+    });
+    errors
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn pod_node_selector(check: &mut Check, selector: &Value, path: &Path) {
+    pod::node_selector(check, selector, path);
+}
+
+fn pod_host_path(check: &mut Check, source: &Value, path: &Path) {
+    pod::host_path(check, source, path);
+}
+
+fn pod_csi_driver(check: &mut Check, name: &str, path: &Path) {
+    pod::csi_driver_name(check, name, path);
 }
 
 /// A value as a field error prints it: strings quoted, numbers plain, the rest as JSON.

@@ -115,6 +115,129 @@ pub fn label_value(value: &str) -> Vec<String> {
     errors
 }
 
+/// A key of a ConfigMap or Secret.
+pub fn config_key(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(too_long_characters(253));
+    }
+    if value.is_empty() || !value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c)) {
+        errors.push(with_regex(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+            "[-._a-zA-Z0-9]+",
+            &["key.name", "KEY_NAME", "key-name"],
+        ));
+    }
+    match value {
+        "." => errors.push("must not be '.'".into()),
+        ".." => errors.push("must not be '..'".into()),
+        _ if value.starts_with("..") => errors.push("must not start with '..'".into()),
+        _ => {}
+    }
+    errors
+}
+
+/// The name of an environment variable: printable ASCII without `=`.
+pub fn env_name(value: &str) -> Vec<String> {
+    let valid = !value.is_empty() && value.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=');
+    let text = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+    if valid { Vec::new() } else { vec![text.into()] }
+}
+
+/// The name of a port (IANA_SVC_NAME), at most 15 characters.
+pub fn port_name(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 15 {
+        errors.push(too_long_characters(15));
+    }
+    if value.is_empty() || !value.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') {
+        errors.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
+    }
+    if !value.bytes().any(|c| c.is_ascii_lowercase()) {
+        errors.push("must contain at least one letter (a-z)".into());
+    }
+    if value.contains("--") {
+        errors.push("must not contain consecutive hyphens".into());
+    }
+    if value.starts_with('-') || value.ends_with('-') {
+        errors.push("must not begin or end with a hyphen".into());
+    }
+    errors
+}
+
+/// A port number.
+pub fn port_number(value: i64) -> Vec<String> {
+    if (1..=65535).contains(&value) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".into()] }
+}
+
+/// The name of an HTTP header.
+pub fn http_header(value: &str) -> Vec<String> {
+    if !value.is_empty() && value.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+        return Vec::new();
+    }
+    vec![with_regex(
+        "a valid HTTP header must consist of alphanumeric characters or '-'",
+        "[-A-Za-z0-9]+",
+        &["X-Header-Name"],
+    )]
+}
+
+/// A DNS search domain: a subdomain whose labels may hold and start with underscores.
+pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(too_long_characters(253));
+    }
+    let label = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        let b = part.as_bytes();
+        let alnum = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        b.first().is_some_and(alnum) && b.last().is_some_and(alnum) && b.iter().all(|c| alnum(c) || b"-_".contains(c))
+    };
+    if !value.split('.').all(label) {
+        errors.push(with_regex(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
+/// `*.` before a subdomain, at most 253 characters.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(too_long_characters(253));
+    }
+    if !value.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(|part| is_label(part, false))) {
+        errors.push(with_regex(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
+/// A user or group id.
+pub fn id_number(value: i64) -> Vec<String> {
+    let valid = (0..=i64::from(i32::MAX)).contains(&value);
+    if valid { Vec::new() } else { vec!["must be between 0 and 2147483647, inclusive".into()] }
+}
+
+/// `N%`.
+pub fn percent(value: &str) -> Vec<String> {
+    if value.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit())) {
+        return Vec::new();
+    }
+    vec![with_regex(
+        "a valid percent string must be a numeric string followed by an ending '%'",
+        "[0-9]+%",
+        &["1%", "93%"],
+    )]
+}
+
 /// `MSG (e.g. 'A',  or 'B', regex used for validation is 'RE')`: the comma and two spaces are upstream's.
 pub fn with_regex(message: &str, regex: &str, examples: &[&str]) -> String {
     if examples.is_empty() {
@@ -139,7 +262,9 @@ fn is_label(value: &str, letter_first: bool) -> bool {
 fn is_qualified(value: &str) -> bool {
     let b = value.as_bytes();
     let Some((first, last)) = b.first().zip(b.last()) else { return false };
-    first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && b.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
+    first.is_ascii_alphanumeric()
+        && last.is_ascii_alphanumeric()
+        && b.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
 #[cfg(test)]
@@ -150,7 +275,9 @@ mod tests {
     fn texts_are_upstreams() {
         assert_eq!(
             dns1123_label("A"),
-            ["a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"]
+            [
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+            ]
         );
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
         assert!(label_key("example.com/My.Name_1").is_empty());

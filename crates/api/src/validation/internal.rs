@@ -1,0 +1,71 @@
+//! Structs as upstream's errors print them: JSON of its internal types, with Go's field names and every field.
+
+use document::schema::Shape;
+use document::{Kind, Type, Value};
+use meta::field::Shown;
+
+use super::push_json;
+
+/// A value of the named type (`io.k8s.api.core.v1.SecurityContext`).
+pub(super) fn shown_as(value: &Value, type_name: &str) -> Shown {
+    let mut out = String::new();
+    match crate::type_by_name(type_name) {
+        Some(type_) => push_type(&mut out, value, type_),
+        None => push_json(&mut out, value),
+    }
+    Shown::json(out)
+}
+
+fn push_type(out: &mut String, value: &Value, type_: &'static Type) {
+    let fields = match type_.shape {
+        Shape::Alias(kind) => return push_kind(out, value, kind, false),
+        Shape::Struct(_) if type_.name.contains(".apimachinery.") => return push_json(out, value),
+        Shape::Struct(fields) => fields,
+    };
+    out.push('{');
+    for (n, field) in fields.iter().enumerate() {
+        out.push_str(if n == 0 { "\"" } else { ",\"" });
+        if field.go.is_empty() {
+            let mut letters = field.name.chars();
+            out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
+            out.push_str(letters.as_str());
+        } else {
+            out.push_str(field.go);
+        }
+        out.push_str("\":");
+        push_kind(out, &value[field.name], field.kind, field.pointer);
+    }
+    out.push('}');
+}
+
+fn push_kind(out: &mut String, value: &Value, kind: Kind, pointer: bool) {
+    if value.is_null() && pointer {
+        return out.push_str("null");
+    }
+    match (kind, value) {
+        (Kind::Ref(type_), _) => push_type(out, value, type_),
+        (Kind::List(item), Value::List(items)) => {
+            out.push('[');
+            for (n, element) in items.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                push_kind(out, element, *item, false);
+            }
+            out.push(']');
+        }
+        (Kind::Map(item), Value::Map(map)) => {
+            out.push('{');
+            for (n, (name, element)) in map.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                meta::status::push_json_string(out, name);
+                out.push(':');
+                push_kind(out, element, *item, false);
+            }
+            out.push('}');
+        }
+        (Kind::String | Kind::Duration, Value::Null) => out.push_str("\"\""),
+        (Kind::Bool, Value::Null) => out.push_str("false"),
+        (Kind::Int32 | Kind::Int64 | Kind::Float64 | Kind::IntOrString, Value::Null) => out.push('0'),
+        (Kind::Quantity, Value::Null) => out.push_str("\"0\""),
+        _ => push_json(out, value),
+    }
+}

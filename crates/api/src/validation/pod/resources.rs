@@ -1,0 +1,215 @@
+//! Requests and limits of containers and pods.
+
+use std::collections::BTreeSet;
+
+use document::Value;
+use meta::field::{Error, Path};
+use meta::names;
+
+use super::spec::Spec;
+use crate::amount::nano;
+use crate::validation::check::{Check, each};
+
+const CONTAINER_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+/// Counted things: their amounts are whole numbers.
+const COUNTS: [&str; 11] = [
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+    "attachable-volumes-",
+    "hugepages",
+];
+const STANDARD: [&str; 19] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+fn is_hugepages(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && names::label_key(&format!("requests.{name}")).is_empty()
+}
+
+fn may_overcommit(name: &str) -> bool {
+    is_native(name) && !is_hugepages(name)
+}
+
+/// A qualified name; without a domain, one that upstream knows. True when it is one.
+fn resource_name(check: &mut Check, name: &str, path: &Path) -> bool {
+    let wrong = names::label_key(name);
+    if !wrong.is_empty() {
+        check.format(path, name, &wrong);
+        return false;
+    }
+    if !name.contains('/') && !STANDARD.contains(&name) && !is_hugepages(name) {
+        check.invalid(path, name, "must be a standard resource type or fully qualified");
+        return false;
+    }
+    true
+}
+
+pub(super) fn container_resource_name(check: &mut Check, name: &str, path: &Path) {
+    resource_name(check, name, path);
+    if !name.contains('/') {
+        if !CONTAINER_RESOURCES.contains(&name) && !is_hugepages(name) {
+            check.invalid(path, name, "must be a standard resource for containers");
+        }
+    } else if !is_native(name) && !is_extended(name) {
+        check.invalid(path, name, "doesn't follow extended resource name standard");
+    }
+}
+
+fn pod_resource_name(check: &mut Check, name: &str, path: &Path) {
+    if resource_name(check, name, path) && !["cpu", "memory"].contains(&name) && !is_hugepages(name) {
+        check.push(Error::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
+    }
+}
+
+/// Not negative, and a whole number where things are counted.
+pub(in crate::validation) fn quantity_value(check: &mut Check, name: &str, amount: &Value, path: &Path) {
+    check.non_negative_quantity(path, amount);
+    let whole = nano(amount).is_none_or(|n| n % 1_000_000_000 == 0);
+    if (COUNTS.contains(&name) || name.starts_with("count/") || is_extended(name)) && !whole {
+        check.invalid(path, amount.str(), "must be an integer");
+    }
+}
+
+pub(super) fn requirements(check: &mut Check, resources: &Value, claims: &BTreeSet<&str>, path: &Path) {
+    amounts(check, resources, path, container_resource_name);
+    claim_names(check, &resources["claims"], claims, &path.child("claims"));
+}
+
+fn amounts(check: &mut Check, resources: &Value, path: &Path, name_rule: fn(&mut Check, &str, &Path)) {
+    let (limits, requests) = (&resources["limits"], &resources["requests"]);
+    let (limits_at, requests_at) = (path.child("limits"), path.child("requests"));
+    for (name, amount) in limits.members() {
+        let at = limits_at.key(name);
+        name_rule(check, name, &at);
+        quantity_value(check, name, amount, &at);
+    }
+    for (name, amount) in requests.members() {
+        let at = requests_at.key(name);
+        name_rule(check, name, &at);
+        quantity_value(check, name, amount, &at);
+        match limits.get(name) {
+            Some(limit) => {
+                let (asked, most) = (nano(amount), nano(limit));
+                if asked != most && !may_overcommit(name) {
+                    let detail = format!("must be equal to {name} limit of {}", limit.str());
+                    check.invalid(&requests_at, amount.str(), &detail);
+                } else if asked > most {
+                    let detail = format!("must be less than or equal to {name} limit of {}", limit.str());
+                    check.invalid(&requests_at, amount.str(), &detail);
+                }
+            }
+            None if !may_overcommit(name) => {
+                check.required(&limits_at, "Limit must be set for non overcommitable resources");
+            }
+            None => {}
+        }
+    }
+    let all = || limits.members().chain(requests.members()).map(|(n, _)| n);
+    if all().any(is_hugepages) && !all().any(|n| n == "cpu" || n == "memory") {
+        check.forbidden(path, "HugePages require cpu or memory");
+    }
+}
+
+fn claim_names(check: &mut Check, list: &Value, claims: &BTreeSet<&str>, path: &Path) {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for (at, claim) in each(list, path) {
+        let (name, request) = (claim["name"].str(), claim["request"].str());
+        if name.is_empty() {
+            check.required(&at, "");
+            continue;
+        }
+        if seen.contains(name) {
+            check.push(Error::duplicate(&at, name));
+        } else {
+            let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+            if !request.is_empty() {
+                check.format(&at.child("request"), request, &names::dns1123_label(request));
+            }
+            if !seen.insert(key.clone()) {
+                check.push(Error::duplicate(&at, &key));
+            } else if request.is_empty() && seen.iter().any(|k| k.split_once('/').is_some_and(|(n, _)| n == name)) {
+                check.push(Error::duplicate(&at, name));
+            }
+        }
+        if !claims.contains(name) {
+            let known: Vec<&str> = claims.iter().copied().collect();
+            let rest = if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            let mut error = Error::not_found(&at, name);
+            error.body.push_str(&format!(": must be one of the names in pod.spec.resourceClaims{rest}"));
+            check.push(error);
+        }
+    }
+}
+
+/// `spec.resources`: the pod's own requests and limits cover those of its containers.
+pub(super) fn pod_level(check: &mut Check, all: &Spec<'_>, path: &Path) {
+    let Some(resources) = all.spec.get("resources").filter(|r| !r.is_null()) else { return };
+    let at = path.child("resources");
+    if all.spec["os"]["name"].str() == "windows" {
+        return check.forbidden(&at, "may not be set for a windows pod");
+    }
+    if !resources["claims"].is_null() {
+        check.forbidden(&at.child("claims"), "claims may not be set for Resources at pod-level");
+    }
+    amounts(check, resources, &at, pod_resource_name);
+    for (name, amount) in resources["requests"].members() {
+        let sum = containers_sum(all.spec, "requests", name);
+        if nano(amount).is_some_and(|n| sum > n) {
+            let detail =
+                format!("must be greater than or equal to aggregate container requests of {}", plain(name, sum));
+            check.invalid(&at.child("requests").key(name), amount.str(), &detail);
+        }
+    }
+    for (n, container) in all.spec["containers"].items().iter().enumerate() {
+        for (name, limit) in container["resources"]["limits"].members() {
+            let Some(most) = resources["limits"].get(name) else { continue };
+            if nano(limit) > nano(most) {
+                let at = at.child("containers").index(n).key(name).child("limits");
+                check.invalid(&at, limit.str(), &format!("must be less than or equal to pod limits of {}", most.str()));
+            }
+        }
+    }
+}
+
+fn containers_sum(spec: &Value, part: &str, name: &str) -> i128 {
+    spec["containers"].items().iter().filter_map(|c| nano(&c["resources"][part][name])).sum()
+}
+
+/// A sum in its shortest plain form.
+fn plain(name: &str, nanos: i128) -> String {
+    let milli = nanos / 1_000_000;
+    if name == "cpu" && milli % 1000 != 0 { format!("{milli}m") } else { (nanos / 1_000_000_000).to_string() }
+}
