@@ -101,7 +101,10 @@ impl Writer {
             text.push_str(&format!("#[allow(unused_imports)]\n{visible} use {m}::*;\n"));
         }
         text.push('\n');
-        text.push_str(&self.head);
+        let (mut imports, others): (Vec<&str>, Vec<&str>) =
+            self.head.lines().filter(|l| !l.is_empty()).partition(|l| l.starts_with("use "));
+        imports.sort_by_key(|l| (!l.starts_with("use crate"), *l));
+        text.push_str(&format!("{}\n\n{}\n", imports.join("\n"), others.join("\n")));
         std::fs::write(self.dir.with_extension("rs"), text)?;
         Ok(())
     }

@@ -179,10 +179,10 @@ pub(crate) use version::*;
 #[allow(unused_imports)]
 pub(crate) use watch::*;
 
+use crate::resource::*;
+use Segment::{Items as I, Name as N, Values as V};
+use document::default::{Action, Condition, Literal, Operation, Run, Segment, Special, Step, To, When};
 use document::schema::{Field, Kind, ListType, Message, ProtoField, ProtoKind, Shape, Type, Zero};
 
 const F: Field = Field::PLAIN;
 const P: ProtoField = ProtoField::PLAIN;
-use document::default::{Action, Condition, Literal, Operation, Run, Segment, Special, Step, To, When};
-use Segment::{Items as I, Name as N, Values as V};
-use crate::resource::*;

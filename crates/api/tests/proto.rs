@@ -88,6 +88,14 @@ fn compare(dir: &str) {
         if own != text {
             failures.push(format!("{kind} JSON: {}\nwant {}", json::to_string(&value), String::from_utf8_lossy(&text)));
         }
+        if let Ok(yaml) = std::fs::read_to_string(path.with_extension("yaml")) {
+            // custom order of keys, block scalars and quotes are go-yaml's
+            let own = document::yaml::to_string(&value);
+            if own != yaml {
+                let differs = own.lines().zip(yaml.lines()).find(|(a, b)| a != b);
+                failures.push(format!("{kind} {} YAML: {differs:?}", path.display()));
+            }
+        }
         if proto::wrap(api_version, kind, &proto::encode(&value, type_).expect("encodes")) == bytes {
             encoded += 1;
         } else {

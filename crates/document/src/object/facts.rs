@@ -22,7 +22,7 @@ const ODD_FIELDS: [(&str, &[&str], &str); 6] = [
 const NEVER_FILLED: &str = "status.podIPs";
 
 /// The dotted paths that a selectable field is made of.
-pub(super) fn sources<'a>(field: &'a str) -> impl Iterator<Item = &'a str> {
+pub(super) fn sources(field: &str) -> impl Iterator<Item = &str> {
     let odd = ODD_FIELDS.iter().find(|(name, ..)| *name == field);
     let plain = odd.is_none().then_some(field);
     odd.into_iter().flat_map(|(_, paths, _)| paths.iter().copied()).chain(plain)

@@ -88,7 +88,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn entry(bytes: &[u8], of: ProtoKind, field: &'static ProtoField, owner: &'static Type, depth: usize) -> Result<(Name, Value)> {
+fn entry(
+    bytes: &[u8],
+    of: ProtoKind,
+    field: &'static ProtoField,
+    owner: &'static Type,
+    depth: usize,
+) -> Result<(Name, Value)> {
     let (mut key, mut value) = (String::new(), Value::Null);
     let mut reader = Reader(bytes);
     while let Some((number, on_wire)) = reader.next()? {
@@ -101,7 +107,13 @@ fn entry(bytes: &[u8], of: ProtoKind, field: &'static ProtoField, owner: &'stati
     Ok((Name::Owned(key), value))
 }
 
-fn one(on_wire: &Field<'_>, kind: ProtoKind, field: &'static ProtoField, owner: &'static Type, depth: usize) -> Result<Value> {
+fn one(
+    on_wire: &Field<'_>,
+    kind: ProtoKind,
+    field: &'static ProtoField,
+    owner: &'static Type,
+    depth: usize,
+) -> Result<Value> {
     Ok(match kind {
         ProtoKind::String => text(bytes_of(on_wire, field)?).into(),
         ProtoKind::Bytes => encode_base64(bytes_of(on_wire, field)?).into(),
@@ -114,9 +126,9 @@ fn one(on_wire: &Field<'_>, kind: ProtoKind, field: &'static ProtoField, owner: 
         },
         ProtoKind::Ref(type_) => of_type(bytes_of(on_wire, field)?, type_, depth)?,
         ProtoKind::Map(_) => Value::Null,
-        ProtoKind::JsonSchemaPropsOrBool | ProtoKind::JsonSchemaPropsOrArray | ProtoKind::JsonSchemaPropsOrStringArray => {
-            schema_or(bytes_of(on_wire, field)?, kind, owner, depth)?
-        }
+        ProtoKind::JsonSchemaPropsOrBool
+        | ProtoKind::JsonSchemaPropsOrArray
+        | ProtoKind::JsonSchemaPropsOrStringArray => schema_or(bytes_of(on_wire, field)?, kind, owner, depth)?,
         special => self::special(bytes_of(on_wire, field)?, special)?,
     })
 }

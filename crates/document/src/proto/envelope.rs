@@ -81,7 +81,10 @@ mod tests {
         let bytes = wrap("apps/v1", "Deployment", b"\x0a\x00");
         assert!(bytes.starts_with(b"k8s\0\x0a\x15\x0a\x07apps/v1\x12\x0aDeployment\x12\x02\x0a\x00\x1a\x00\x22\x00"));
         let envelope = unwrap(&bytes).expect("unwrapped");
-        assert_eq!((&*envelope.api_version, &*envelope.kind, envelope.raw), ("apps/v1", "Deployment", &b"\x0a\x00"[..]));
+        assert_eq!(
+            (&*envelope.api_version, &*envelope.kind, envelope.raw),
+            ("apps/v1", "Deployment", &b"\x0a\x00"[..])
+        );
         assert_eq!(unwrap(b"zz"), Err(ProtoError::NoPrefix));
         assert_eq!(unwrap(b"k8s\0\x0a\x15"), Err(ProtoError::Truncated));
     }

@@ -76,9 +76,8 @@ fn is_printable(c: char) -> bool {
     matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..) && c != '\u{feff}'
 }
 
-/// Appends a text in double quotes.
-pub(super) fn push_double(text: &str, out: &mut String) {
-    out.push('"');
+/// Appends what stands between double quotes.
+pub(super) fn push_escaped(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -100,5 +99,4 @@ pub(super) fn push_double(text: &str, out: &mut String) {
             c => out.push_str(&format!("\\u{:04X}", c as u32)),
         }
     }
-    out.push('"');
 }

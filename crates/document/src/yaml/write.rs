@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::style::{Style, push_double, style};
+use super::style::{Style, push_escaped, style};
 use crate::{Map, Value};
 
 pub fn to_string(value: &Value) -> String {
@@ -100,15 +100,71 @@ fn float(x: f64) -> String {
 
 fn text(s: &str, column: usize, is_key: bool, out: &mut String) {
     match style(s, is_key) {
-        Style::Plain => out.push_str(s),
+        Style::Literal => literal(s, column, out),
+        style if is_key => push_quoted(s, style, out),
+        style => folded(s, style, column, out),
+    }
+}
+
+fn push_quoted(s: &str, style: Style, out: &mut String) {
+    match style {
         Style::Single => {
             out.push('\'');
             out.push_str(&s.replace('\'', "''"));
             out.push('\'');
         }
-        Style::Double => push_double(s, out),
-        Style::Literal => literal(s, column, out),
+        Style::Double => {
+            out.push('"');
+            push_escaped(s, out);
+            out.push('"');
+        }
+        _ => out.push_str(s),
     }
+}
+
+/// Lines are broken at the first single space beyond this column.
+const WIDTH: usize = 80;
+
+/// A value, with the line breaks that go-yaml puts into long ones.
+fn folded(s: &str, style: Style, column: usize, out: &mut String) {
+    let line = out.rfind('\n').map_or(0, |n| n + 1);
+    let mut at = out[line..].chars().count();
+    if at + s.len() <= WIDTH {
+        return push_quoted(s, style, out);
+    }
+    let quote = match style {
+        Style::Single => "'",
+        Style::Double => "\"",
+        _ => "",
+    };
+    out.push_str(quote);
+    at += quote.len();
+    let mut spaces = false;
+    let mut chars = s.char_indices().peekable();
+    while let Some((n, c)) = chars.next() {
+        let next = chars.peek().map(|(_, c)| *c);
+        let inner = style == Style::Plain || (n > 0 && next.is_some());
+        let foldable = c == ' ' && !spaces && at > WIDTH && inner;
+        if foldable && (style == Style::Double || next != Some(' ')) {
+            out.push('\n');
+            indent(column, out);
+            at = column;
+            if next == Some(' ') {
+                out.push('\\');
+                at += 1;
+            }
+        } else {
+            let before = out.len();
+            match style {
+                Style::Double => push_escaped(c.encode_utf8(&mut [0; 4]), out),
+                Style::Single if c == '\'' => out.push_str("''"),
+                _ => out.push(c),
+            }
+            at += out[before..].chars().count();
+        }
+        spaces = c == ' ';
+    }
+    out.push_str(quote);
 }
 
 /// A block scalar; the writer adds the last line break.
