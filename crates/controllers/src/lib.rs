@@ -1,1 +1,96 @@
-//! controllers
+//! The controllers: loops that make the world as its objects say. Each is `plan` (pure) and a thin driver, acts under
+//! its own ServiceAccount in kube-system and is authorized like anyone. Names are kube-controller-manager's.
+//!
+//! Not here: workloads, endpoints, quota and the other loops of upstream; they come with later issues.
+
+mod clusterrole_aggregation;
+mod command;
+mod driver;
+mod garbage_collector;
+mod namespace;
+mod root_ca;
+mod selection;
+mod serviceaccount;
+mod token_secret;
+
+use std::sync::Arc;
+
+use client::Api;
+
+pub use selection::{Selection, UnknownController};
+pub use token_secret::{LegacyToken, SignLegacyToken};
+
+/// What the loops need besides the API.
+#[derive(Clone)]
+pub struct Config {
+    /// Which run.
+    pub selection: Selection,
+    /// PEM: what `kube-root-ca.crt` holds.
+    pub root_ca: Arc<str>,
+    /// Makes tokens for Secrets of the ServiceAccount token type; `None`: none are made.
+    pub sign_legacy_token: Option<SignLegacyToken>,
+}
+
+/// The name for which `run` asks to read what all loops share: not a ServiceAccount's but the user
+/// `system:kube-controller-manager`.
+pub const MANAGER: &str = "kube-controller-manager";
+
+/// A loop: its name for `--controllers`, the ServiceAccount that it acts as, and how it is started.
+struct Controller {
+    name: &'static str,
+    account: &'static str,
+    start: fn(&mut driver::Tasks, &Config, &World),
+}
+
+/// The clients of one loop.
+struct World {
+    /// Reads, as the manager.
+    reader: Api,
+    /// Writes, as the loop's own ServiceAccount.
+    api: Api,
+}
+
+/// In alphabetical order.
+const CONTROLLERS: &[Controller] = &[
+    Controller {
+        name: "clusterrole-aggregation-controller",
+        account: "clusterrole-aggregation-controller",
+        start: clusterrole_aggregation::start,
+    },
+    Controller {
+        name: "garbage-collector-controller",
+        account: "generic-garbage-collector",
+        start: garbage_collector::start,
+    },
+    Controller { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
+    Controller {
+        name: "root-ca-certificate-publisher-controller",
+        account: "root-ca-cert-publisher",
+        start: root_ca::start,
+    },
+    Controller {
+        name: "serviceaccount-controller",
+        account: "service-account-controller",
+        start: serviceaccount::start,
+    },
+    Controller { name: "serviceaccount-token-controller", account: MANAGER, start: token_secret::start },
+];
+
+/// The names that `--controllers` may turn on or off and that do something.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CONTROLLERS.iter().map(|c| c.name)
+}
+
+/// Runs all that are selected until `shutdown` is ready. `api_for` gives the client of the ServiceAccount
+/// `kube-system/<name>`, or of the manager itself for [`MANAGER`].
+pub async fn run(config: Config, api_for: impl Fn(&str) -> Api, shutdown: impl Future<Output = ()>) {
+    let mut tasks = driver::Tasks::default();
+    let reader = api_for(MANAGER);
+    for controller in CONTROLLERS.iter().filter(|c| config.selection.is_enabled(c.name)) {
+        tracing::debug!(controller = controller.name, "started");
+        let world = World { reader: reader.clone(), api: api_for(controller.account) };
+        (controller.start)(&mut tasks, &config, &world);
+    }
+    shutdown.await;
+    tasks.stop().await;
+}
