@@ -67,6 +67,15 @@ impl Graph {
         self.secrets.get(place(namespace, secret).as_ref()).into_iter().flat_map(|volumes| volumes.keys())
     }
 
+    /// A changed copy.
+    pub fn after(&self, changes: &[Change]) -> Graph {
+        let mut graph = self.clone();
+        for change in changes.iter().filter(|c| matters(c)) {
+            graph.change(&change.key, change.new.as_deref());
+        }
+        graph
+    }
+
     fn change(&mut self, key: &Key, new: Option<&Object>) {
         match key.resource.as_str() {
             "pods" => self.change_pod(key, new.and_then(Pod::of)),
@@ -249,11 +258,7 @@ impl Observer for Observe {
     }
 
     fn apply(&self, index: &Graph, changes: &[Change], _: &View) -> Graph {
-        let mut graph = index.clone();
-        for change in changes.iter().filter(|c| matters(c)) {
-            graph.change(&change.key, change.new.as_deref());
-        }
-        graph
+        index.after(changes)
     }
 }
 
