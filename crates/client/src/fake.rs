@@ -47,7 +47,7 @@ impl Fake {
             "metadata": {"name": name, "uid": name, "resourceVersion": (revision.to_string())},
             "spec": {"nodeName": node}
         });
-        object::from_value(&resource.id(), value).unwrap()
+        object::from_value(&resource.id(), &value).unwrap()
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod connection;
 mod frames;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,14 +91,10 @@ impl HttpTransport {
 
     async fn items(&self, resource: Resource, path: String) -> Result<ListResult, Status> {
         let response = self.request(Method::GET, &path, None, Bytes::new()).await?;
-        let mut list = parse(&collect(response).await?)?;
+        let list = parse(&collect(response).await?)?;
         let revision = Revision::parse(list["metadata"]["resourceVersion"].str()).unwrap_or_default();
-        let items = list.remove("items").unwrap_or_default();
         let id = resource.id();
-        let items = match items {
-            Value::List(items) => items.into_iter().filter_map(|item| object::from_value(&id, item)).collect(),
-            _ => Vec::new(),
-        };
+        let items = list["items"].items().iter().filter_map(|item| object::from_value(&id, item)).collect();
         Ok(ListResult { revision, items })
     }
 
@@ -203,19 +201,4 @@ fn with_query(mut path: String, pairs: &[(&str, &str)]) -> String {
         }
     }
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::PODS;
-
-    #[test]
-    fn selectors_are_escaped() {
-        let options = ListOptions { labels: "a in (b,c)".into(), fields: "spec.nodeName=n".into() };
-        assert_eq!(
-            collection(&PODS, Some("x"), &options, &[("watch", "true")]),
-            "/api/v1/namespaces/x/pods?labelSelector=a%20in%20%28b%2Cc%29&fieldSelector=spec.nodeName%3Dn&watch=true"
-        );
-    }
 }

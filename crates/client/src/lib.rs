@@ -1,7 +1,7 @@
 //! A client of the API: one `Api` in process and over HTTP, informers that keep facts, a work queue with back-off, an
 //! event recorder. Knows resources by name only; decides nothing.
 
-mod api;
+pub mod api;
 pub mod events;
 #[cfg(test)]
 mod fake;

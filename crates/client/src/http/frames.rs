@@ -1,7 +1,7 @@
 //! A watch's body: one JSON event a line.
 
 use bytes::{Bytes, BytesMut};
-use document::json;
+use document::{Value, json};
 use futures::{Stream, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -82,9 +82,9 @@ impl Lines {
 
 fn parse(resource: &ResourceId, line: &[u8]) -> Result<WatchEvent, Status> {
     let broken = || Status::unclassified("an event of the watch cannot be read");
-    let mut event = json::parse(line).map_err(|_| broken())?;
-    let object = event.remove("object").ok_or_else(broken)?;
-    let sealed = |object| object::from_value(resource, object).ok_or_else(broken);
+    let event = json::parse(line).map_err(|_| broken())?;
+    let object = event.get("object").ok_or_else(broken)?;
+    let sealed = |object: &Value| object::from_value(resource, object).ok_or_else(broken);
     match event["type"].str() {
         "ADDED" => Ok(WatchEvent::Added(sealed(object)?)),
         "MODIFIED" => Ok(WatchEvent::Modified(sealed(object)?)),
@@ -93,7 +93,7 @@ fn parse(resource: &ResourceId, line: &[u8]) -> Result<WatchEvent, Status> {
             let revision = Revision::parse(object["metadata"]["resourceVersion"].str()).ok_or_else(broken)?;
             Ok(WatchEvent::Bookmark(revision))
         }
-        "ERROR" => Err(from_value(500, &object)),
+        "ERROR" => Err(from_value(500, object)),
         _ => Err(broken()),
     }
 }
