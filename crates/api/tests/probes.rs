@@ -94,6 +94,7 @@ fn created(object: &Value, row: &'static api::ResourceType, user: &UserInfo) -> 
     let mut value = incoming(object, row)?;
     if value["metadata"]["uid"].is_null() {
         value.entry("metadata").set("uid", "u");
+        value.entry("metadata").set("creationTimestamp", "2026-01-01T00:00:00Z");
     }
     strategy::prepare_create(row, &mut value, &context(user));
     normalize(&mut value, row.type_);
