@@ -16,6 +16,9 @@ mod token_secret;
 use std::sync::Arc;
 
 use client::Api;
+use meta::UserInfo;
+use meta::user::AUTHENTICATED;
+use tokio::sync::watch;
 
 pub use selection::{Selection, UnknownController};
 pub use token_secret::{LegacyToken, SignLegacyToken};
@@ -24,15 +27,14 @@ pub use token_secret::{LegacyToken, SignLegacyToken};
 #[derive(Clone)]
 pub struct Config {
     /// Which run.
-    pub selection: Selection,
+    pub enabled: Selection,
     /// PEM: what `kube-root-ca.crt` holds.
     pub root_ca: Arc<str>,
     /// Makes tokens for Secrets of the ServiceAccount token type; `None`: none are made.
     pub sign_legacy_token: Option<SignLegacyToken>,
 }
 
-/// The name for which `run` asks to read what all loops share: not a ServiceAccount's but the user
-/// `system:kube-controller-manager`.
+/// The name under which `run` reads for all loops, and writes token Secrets.
 pub const MANAGER: &str = "kube-controller-manager";
 
 /// A loop: its name for `--controllers`, the ServiceAccount that it acts as, and how it is started.
@@ -81,16 +83,28 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     CONTROLLERS.iter().map(|c| c.name)
 }
 
-/// Runs all that are selected until `shutdown` is ready. `api_for` gives the client of the ServiceAccount
-/// `kube-system/<name>`, or of the manager itself for [`MANAGER`].
-pub async fn run(config: Config, api_for: impl Fn(&str) -> Api, shutdown: impl Future<Output = ()>) {
+/// Who asks, by the name that `run` hands to `api_for`: a ServiceAccount in kube-system, or for [`MANAGER`] the user
+/// `system:kube-controller-manager`.
+pub fn identity(name: &str) -> UserInfo {
+    if name == MANAGER {
+        return UserInfo::new(format!("system:{MANAGER}"), [AUTHENTICATED]);
+    }
+    let mut user = UserInfo::service_account("kube-system", name, "");
+    user.groups.push(AUTHENTICATED.to_owned());
+    user
+}
+
+/// Runs all that are enabled until `shutdown` holds true or its sender is gone. `api_for` gives the client of
+/// [`identity`] of a name.
+pub async fn run(config: Config, api_for: impl Fn(&str) -> Api, mut shutdown: watch::Receiver<bool>) {
     let mut tasks = driver::Tasks::default();
     let reader = api_for(MANAGER);
-    for controller in CONTROLLERS.iter().filter(|c| config.selection.is_enabled(c.name)) {
+    for controller in CONTROLLERS.iter().filter(|c| config.enabled.is_enabled(c.name)) {
         tracing::debug!(controller = controller.name, "started");
         let world = World { reader: reader.clone(), api: api_for(controller.account) };
         (controller.start)(&mut tasks, &config, &world);
     }
-    shutdown.await;
+    // an error: the sender is gone
+    let _ = shutdown.wait_for(|stop| *stop).await;
     tasks.stop().await;
 }

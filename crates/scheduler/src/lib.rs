@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Api, Informer, NODES, PODS, Recorder, Scope, WorkQueue};
+use meta::UserInfo;
+use meta::user::AUTHENTICATED;
+use tokio::sync::watch;
 
 use crate::cycle::Cycle;
 use crate::node::NodeFacts;
@@ -29,8 +32,13 @@ pub const NAME: &str = "default-scheduler";
 /// A pod that does not fit is tried again when something changes, and in any case after this time.
 const TRY_AGAIN: Duration = Duration::from_secs(300);
 
-/// Schedules until `shutdown` is ready.
-pub async fn run(api: Api, shutdown: impl Future<Output = ()>) {
+/// Who asks.
+pub fn identity() -> UserInfo {
+    UserInfo::new("system:kube-scheduler", [AUTHENTICATED])
+}
+
+/// Schedules until `shutdown` holds true or its sender is gone.
+pub async fn run(api: Api, mut shutdown: watch::Receiver<bool>) {
     let nodes = Informer::start(&api, Scope::all(NODES), |object| NodeFacts::of(&client::object::item(object)));
     let pods = Informer::start(&api, Scope::all(PODS), |object| PodFacts::of(&client::object::item(object)));
     let queue = WorkQueue::with_backoff(Duration::from_secs(1), Duration::from_secs(10));
@@ -39,7 +47,7 @@ pub async fn run(api: Api, shutdown: impl Future<Output = ()>) {
     let recorder = Recorder::new(api.clone(), NAME, "");
     let cycle = Cycle { api, recorder, pods: pods.clone(), state };
     tokio::select! {
-        () = shutdown => {}
+        _ = shutdown.wait_for(|stop| *stop) => {}
         () = schedule(&cycle, &nodes, &pods, &queue) => {}
     }
 }
