@@ -2,12 +2,17 @@
 //! for what is not data (validation, strategy, columns).
 
 mod amount;
+pub mod columns;
+pub mod openapi;
 pub mod resource;
+mod stored;
 pub mod strategy;
-pub mod validation;
 mod tables;
+pub mod validation;
+pub mod warnings;
 
 pub use resource::{Group, NameRule, ResourceType, Subresource};
+pub use stored::{is_storage_version, label_selector, read, reseal, seal, storage_row};
 pub use tables::{MUTATE_EVERY_WRITE, MUTATING_ORDER, VALIDATE_EVERY_WRITE, VALIDATING_ORDER};
 
 use document::Type;
@@ -79,7 +84,11 @@ mod tests {
 
     #[test]
     fn rows_are_found_by_resource_kind_and_storage() {
-        assert!(resources().windows(2).all(|w| (w[0].group, w[0].version, w[0].plural) < (w[1].group, w[1].version, w[1].plural)));
+        assert!(
+            resources()
+                .windows(2)
+                .all(|w| (w[0].group, w[0].version, w[0].plural) < (w[1].group, w[1].version, w[1].plural))
+        );
         for r in resources() {
             assert_eq!(find(r.group, r.version, r.plural).map(|f| f.kind), Some(r.kind));
             assert!(by_kind(&r.gvk()).is_some(), "{}", r.kind);
@@ -87,7 +96,10 @@ mod tests {
                 assert_eq!(by_storage(&id).map(|s| s.plural), Some(r.plural));
             }
         }
-        assert_eq!(by_storage(&ResourceId::new("autoscaling", "horizontalpodautoscalers")).map(|r| r.version), Some("v2"));
+        assert_eq!(
+            by_storage(&ResourceId::new("autoscaling", "horizontalpodautoscalers")).map(|r| r.version),
+            Some("v2")
+        );
         assert!(find("", "v1", "nopes").is_none());
     }
 

@@ -1,0 +1,413 @@
+//! From flags to a running control plane: files read or made, the API server assembled, controllers and scheduler
+//! started under their own names.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use apiserver::assembly::{Assembled, Parts, assemble, issuer_documents};
+use apiserver::config::{Config, KubeletClient, Listener, Tls};
+use apiserver::local::Local;
+use client::Api;
+use issuer::{Names, Pki, SigningKey, TokenSigner};
+use meta::UserInfo;
+use registry::bootstrap::{Published, first_address};
+use tokio::task::JoinHandle;
+
+use crate::flags::{ServerFlags, Storage};
+use crate::kubeconfig::{self, Access};
+
+/// Upstream's issuer under kubeadm.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// What `up` adds to a server.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    pub name: String,
+    /// Addresses that the kubelet's certificate names.
+    pub addresses: Vec<String>,
+    /// The pods' side of the API server: taken only from these ranges.
+    pub pods_listener: Option<Listener>,
+}
+
+/// A control plane that serves.
+pub struct Running {
+    pub pki: Pki,
+    pub service_range: (IpAddr, u8),
+    /// `https://host:port` for this machine.
+    pub url: String,
+    pub dir: PathBuf,
+    root_ca: String,
+    assembled: Arc<Loops>,
+    serving: JoinHandle<()>,
+    loops: Vec<JoinHandle<()>>,
+    shutdown: apiserver::server::Shutdown,
+    stop_loops: tokio::sync::watch::Sender<bool>,
+    _lock: DataLock,
+}
+
+/// What the loops need to reach the server in process.
+struct Loops {
+    registry: Arc<registry::Registry>,
+    gate: Arc<gate::Gate>,
+    insiders: Arc<gate::Insiders>,
+    store: store::Store,
+}
+
+impl Loops {
+    fn api(&self, user: UserInfo) -> Api {
+        Api::new(Local::new(self.gate.clone(), self.registry.clone(), self.insiders.clone(), user))
+    }
+}
+
+/// Default data folder: the system's for root, the user's otherwise.
+pub fn data_dir(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(std::path::absolute(dir)?);
+    }
+    if is_root() {
+        return Ok("/var/lib/lanyard".into());
+    }
+    let home = std::env::var_os("HOME").context("HOME is not set; name a folder with --data-dir")?;
+    Ok(Path::new(&home).join(".local/share/lanyard"))
+}
+
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+impl Running {
+    /// Starts the control plane; it answers when this returns.
+    pub async fn start(flags: &ServerFlags, node: Node, lock: DataLock) -> anyhow::Result<Running> {
+        let dir = data_dir(flags.data.data_dir.as_deref())?;
+        log_flags_without_effect(flags);
+        let service_range = service_range(flags)?;
+        let pki = make_pki(flags, &dir, &node, service_range)?;
+        let files = Files::read(flags, &pki, &dir)?;
+        let url = format!("https://{}", host_port(flags.bind_address, flags.secure_port));
+        let parts = parts(flags, &node, &dir, &pki, &files, service_range)?;
+        let Assembled { server, registry, gate, store, insiders } = assemble(parts).await?;
+        let assembled = Arc::new(Loops { registry, gate, insiders, store });
+        let (shutdown, ends) = apiserver::server::Shutdown::new();
+        let serving = tokio::spawn(server.serve(ends));
+        let (stop_loops, _) = tokio::sync::watch::channel(false);
+        let mut running = Running {
+            pki,
+            service_range,
+            url,
+            dir,
+            root_ca: files.root_ca,
+            assembled,
+            serving,
+            loops: Vec::new(),
+            shutdown,
+            stop_loops,
+            _lock: lock,
+        };
+        running.write_admin_kubeconfig()?;
+        running.start_loops(flags)?;
+        Ok(running)
+    }
+
+    /// How the administrator of this machine connects.
+    pub fn access(&self) -> Access<'_> {
+        Access {
+            server: self.url.clone(),
+            authority: &self.root_ca,
+            certificate: &self.pki.admin.certificate,
+            key: &self.pki.admin.key,
+        }
+    }
+
+    /// Ends in order: loops first, then the server, then the store.
+    pub async fn stop(self) {
+        self.stop_loops.send_replace(true);
+        for task in self.loops {
+            let _ = task.await;
+        }
+        self.shutdown.begin();
+        let _ = self.serving.await;
+        self.assembled.store.shutdown();
+    }
+
+    fn write_admin_kubeconfig(&self) -> anyhow::Result<()> {
+        kubeconfig::write(&self.dir.join("admin.kubeconfig"), "lanyard", &self.access())
+    }
+
+    /// The authority that signed the certificate which `url` presents.
+    pub fn serving_authority(&self) -> &str {
+        &self.root_ca
+    }
+
+    fn start_loops(&mut self, flags: &ServerFlags) -> anyhow::Result<()> {
+        let signer = self.assembled.registry.signer().clone();
+        let sign = move |token: controllers::LegacyToken| {
+            let account = issuer::Reference { name: token.account, uid: token.account_uid };
+            signer.sign_legacy(&token.namespace, &token.secret, &account).ok()
+        };
+        let config = controllers::Config {
+            selection: controllers::Selection::parse(&flags.controllers)?,
+            root_ca: self.root_ca.as_str().into(),
+            sign_legacy_token: Some(Arc::new(sign)),
+        };
+        let loops = self.assembled.clone();
+        let api_for = move |name: &str| loops.api(controller_user(name));
+        self.loops.push(tokio::spawn(controllers::run(config, api_for, stopped(self.stop_loops.subscribe()))));
+        let taints = tokio_util::sync::CancellationToken::new();
+        let api = self.assembled.api(controller_user("node-controller"));
+        self.loops.push(tokio::spawn(node::taints::run(api, taints.clone())));
+        let stop = stopped(self.stop_loops.subscribe());
+        self.loops.push(tokio::spawn(async move {
+            stop.await;
+            taints.cancel();
+        }));
+        if flags.scheduler {
+            let api = self.assembled.api(UserInfo::new("system:kube-scheduler", [meta::user::AUTHENTICATED]));
+            self.loops.push(tokio::spawn(scheduler::run(api, stopped(self.stop_loops.subscribe()))));
+        }
+        Ok(())
+    }
+}
+
+async fn stopped(mut signal: tokio::sync::watch::Receiver<bool>) {
+    // a sender that is gone means stop, too
+    let _ = signal.wait_for(|stop| *stop).await;
+}
+
+/// Controllers act as their ServiceAccounts in kube-system, as upstream with use-service-account-credentials.
+fn controller_user(name: &str) -> UserInfo {
+    if name == controllers::MANAGER {
+        return UserInfo::new("system:kube-controller-manager", [meta::user::AUTHENTICATED]);
+    }
+    let mut user = UserInfo::service_account("kube-system", name, "");
+    user.groups.push(meta::user::AUTHENTICATED.into());
+    user
+}
+
+/// Keys, certificates and tokens from the files that flags name.
+struct Files {
+    root_ca: String,
+    client_ca: Option<String>,
+    request_ca: Option<String>,
+    tokens: authn::StaticTokens,
+    signing: SigningKey,
+    /// DER of all keys that tokens are accepted from.
+    verification: Vec<Vec<u8>>,
+    tls: (String, String),
+}
+
+impl Files {
+    fn read(flags: &ServerFlags, pki: &Pki, dir: &Path) -> anyhow::Result<Files> {
+        let signing = match &flags.service_account_signing_key_file {
+            Some(path) => SigningKey::from_pem(&read(path)?).with_context(|| path.display().to_string())?,
+            None => issuer::pki::ensure_token_key(&dir.join("pki"))?,
+        };
+        let mut verification = vec![signing.public_der().to_vec()];
+        for path in &flags.service_account_key_file {
+            let keys = issuer::keys::public_keys_from_pem(&read(path)?).with_context(|| path.display().to_string())?;
+            verification.extend(keys);
+        }
+        verification.dedup();
+        let tokens = match &flags.token_auth_file {
+            Some(path) => authn::StaticTokens::parse(&read(path)?).with_context(|| path.display().to_string())?,
+            None => Default::default(),
+        };
+        let tls = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
+            (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+            _ => (pki.server.certificate.clone(), pki.server.key.clone()),
+        };
+        Ok(Files {
+            root_ca: match &flags.root_ca_file {
+                Some(path) => read(path)?,
+                None => pki.authority.certificate().to_owned(),
+            },
+            client_ca: flags.client_ca_file.as_deref().map(read).transpose()?,
+            request_ca: flags.requestheader_client_ca_file.as_deref().map(read).transpose()?,
+            tokens,
+            signing,
+            verification,
+            tls,
+        })
+    }
+}
+
+fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -> anyhow::Result<Pki> {
+    let mut server: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .to_vec();
+    server.push(first_address(range.0).to_string());
+    server.extend(flags.advertise_address.map(|a| a.to_string()));
+    if !flags.bind_address.is_unspecified() {
+        server.push(flags.bind_address.to_string());
+    }
+    server.dedup();
+    let names = Names { server, node: node.name.clone(), node_server: node.addresses.clone() };
+    Ok(Pki::ensure(&dir.join("pki"), &names)?)
+}
+
+fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files, range: (IpAddr, u8)) -> anyhow::Result<Parts> {
+    let issuers = if flags.service_account_issuer.is_empty() { vec![ISSUER.to_owned()] } else { flags.service_account_issuer.clone() };
+    let first = issuers.first().cloned().unwrap_or_default();
+    let audiences = if flags.api_audiences.is_empty() { vec![first.clone()] } else { flags.api_audiences.clone() };
+    let keys = files.verification.iter().map(Vec::as_slice);
+    let authn = authn::Config {
+        client_authorities: client_authorities(pki, files),
+        request_header: request_header(flags, files),
+        static_tokens: files.tokens.clone(),
+        service_accounts: authn::ServiceAccountConfig { issuers, keys: authn::PublicKeys::from_der(keys.clone())? },
+        audiences,
+        bootstrap_tokens: flags.enable_bootstrap_token_auth,
+        anonymous: flags.anonymous_auth,
+    };
+    let keys_uri = format!("https://{}/openid/v1/jwks", host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
+    let documents = issuer_documents(issuer::Discovery::new(&first, &keys_uri, keys));
+    let modes: Result<Vec<authz::Mode>, _> = flags.authorization_mode.iter().map(|m| m.parse()).collect();
+    Ok(Parts {
+        log: open_log(flags.storage, dir)?,
+        store: store::Options::default(),
+        authn,
+        modes: modes?,
+        admission: admission::Config { enabled: flags.enable_admission_plugins.clone(), disabled: flags.disable_admission_plugins.clone() },
+        signer: TokenSigner::new(&first, files.signing.clone()),
+        service_range: range,
+        published: published(flags, pki, files),
+        sink: Arc::new(|_| {}),
+        server: server_config(flags, node, pki, files, documents),
+    })
+}
+
+fn server_config(flags: &ServerFlags, node: &Node, pki: &Pki, files: &Files, issuer: apiserver::config::IssuerDocuments) -> Config {
+    let mut authorities: Vec<Vec<u8>> = vec![pki.authority.certificate().into()];
+    authorities.extend(files.client_ca.iter().chain(&files.request_ca).map(|pem| pem.clone().into_bytes()));
+    let tls = Tls { certificate: files.tls.0.clone().into(), key: files.tls.1.clone().into(), client_authorities: authorities };
+    let mut config = Config::new(tls, host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
+    config.listeners.push(Listener::open((flags.bind_address, flags.secure_port).into()));
+    config.listeners.extend(node.pods_listener.clone());
+    config.issuer = issuer;
+    config.kubelet = Some(Arc::new(KubeletClient {
+        certificate: pki.kubelet_client.certificate.clone().into(),
+        key: pki.kubelet_client.key.clone().into(),
+        authorities: pki.authority.certificate().into(),
+    }));
+    config
+}
+
+fn client_authorities(pki: &Pki, files: &Files) -> Vec<Vec<u8>> {
+    let mut list = vec![pki.authority.certificate_der()];
+    for pem in &files.client_ca {
+        list.extend(issuer::authority::certificates_from_pem(pem));
+    }
+    list
+}
+
+fn request_header(flags: &ServerFlags, files: &Files) -> Option<authn::RequestHeader> {
+    let authorities = issuer::authority::certificates_from_pem(files.request_ca.as_deref()?);
+    Some(authn::RequestHeader {
+        authorities,
+        allowed_names: flags.requestheader_allowed_names.clone(),
+        username_headers: flags.requestheader_username_headers.clone(),
+        uid_headers: flags.requestheader_uid_headers.clone(),
+        group_headers: flags.requestheader_group_headers.clone(),
+        extra_prefixes: flags.requestheader_extra_headers_prefix.clone(),
+    })
+}
+
+fn published(flags: &ServerFlags, pki: &Pki, files: &Files) -> Published {
+    let client_ca = files.client_ca.clone().unwrap_or_else(|| pki.authority.certificate().to_owned());
+    let mut request_header = Vec::new();
+    if let Some(pem) = &files.request_ca {
+        request_header.push(("requestheader-client-ca-file", pem.clone()));
+        for (key, names) in [
+            ("requestheader-allowed-names", &flags.requestheader_allowed_names),
+            ("requestheader-username-headers", &flags.requestheader_username_headers),
+            ("requestheader-uid-headers", &flags.requestheader_uid_headers),
+            ("requestheader-group-headers", &flags.requestheader_group_headers),
+            ("requestheader-extra-headers-prefix", &flags.requestheader_extra_headers_prefix),
+        ] {
+            if !names.is_empty() || key != "requestheader-uid-headers" {
+                request_header.push((key, document::json::to_string(&document::Value::list(names.iter().map(String::as_str)))));
+            }
+        }
+    }
+    Published { client_ca, request_header, port: flags.secure_port }
+}
+
+fn open_log(storage: Storage, dir: &Path) -> anyhow::Result<Box<dyn store::Log>> {
+    Ok(match storage {
+        Storage::Memory => Box::new(store::log::Null::default()),
+        Storage::Sqlite => Box::new(store::log::Sqlite::open(dir.join("state.db"))?),
+    })
+}
+
+fn log_flags_without_effect(flags: &ServerFlags) {
+    if flags.cluster_signing_cert_file.is_some() || flags.cluster_signing_key_file.is_some() {
+        tracing::warn!("--cluster-signing-cert-file and --cluster-signing-key-file do nothing yet: certificate requests are not signed");
+    }
+    if flags.endpoint_reconciler_type != "none" {
+        tracing::debug!(kind = flags.endpoint_reconciler_type, "--endpoint-reconciler-type");
+    }
+}
+
+/// The range of Services: the flag's, else `up`'s default, which stays clear of what homes and clouds use.
+pub fn service_range(flags: &ServerFlags) -> anyhow::Result<(IpAddr, u8)> {
+    parse_range(&flags.service_cluster_ip_range)
+}
+
+/// The one line on standard output.
+#[expect(clippy::print_stdout, reason = "the line that scripts wait for")]
+pub fn say_ready(running: &Running) {
+    println!("ready: {} KUBECONFIG={}", running.url, running.dir.join("admin.kubeconfig").display());
+}
+
+/// Ctrl-C or SIGTERM.
+pub async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    Ok(())
+}
+
+fn parse_range(text: &str) -> anyhow::Result<(IpAddr, u8)> {
+    let parsed = text.split_once('/').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    match parsed {
+        Some((address @ IpAddr::V4(_), bits)) if (8..=30).contains(&bits) => Ok((address, bits)),
+        Some((address @ IpAddr::V6(_), bits)) if (64..=126).contains(&bits) => Ok((address, bits)),
+        _ => bail!("--service-cluster-ip-range: {text:?} is no usable range such as 10.0.0.0/24"),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+pub fn host_port(host: IpAddr, port: u16) -> String {
+    let host = match host {
+        IpAddr::V4(v4) if v4.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(v6) if v6.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    };
+    format!("{host}:{port}")
+}
+
+/// One process for one data folder: held open with a lock as long as it runs.
+pub struct DataLock(#[expect(dead_code, reason = "the lock is held by being open")] std::fs::File);
+
+impl DataLock {
+    pub fn take(dir: &Path) -> anyhow::Result<DataLock> {
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot make {} private", dir.display()))?;
+        let path = dir.join("lock");
+        let file = std::fs::File::options().create(true).truncate(false).write(true).read(true).open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if file.try_lock().is_err() {
+            bail!("another lanyard already runs on {}; stop it first, or name another folder with --data-dir", dir.display());
+        }
+        Ok(DataLock(file))
+    }
+}

@@ -1,0 +1,258 @@
+//! Bodies: which kind may stand where, decoding along its type, defaults, and patches, with upstream's refusals.
+
+use api::ResourceType;
+use api::resource::Subresource;
+use bytes::Bytes;
+use document::decode::Problem;
+use document::default::Step;
+use document::{Type, Value};
+use meta::field::{Error, Shown};
+use meta::{GroupKind, GroupVersion, GroupVersionKind, Status};
+
+use crate::query::{FieldValidation, WriteOptions};
+use crate::{Body, PatchKind};
+
+/// What upstream's scheme calls itself in its errors.
+const SCHEME: &str = "pkg/runtime/scheme.go:111";
+
+/// The type that a body must have.
+pub struct Expected {
+    pub gvk: GroupVersionKind,
+    pub type_: &'static Type,
+    pub defaults: &'static [Step],
+}
+
+/// A body as an object with defaults, and what was odd about it.
+pub struct Decoded {
+    pub value: Value,
+    pub warnings: Vec<String>,
+}
+
+impl Expected {
+    pub fn of(resource: &'static ResourceType) -> Self {
+        Expected { gvk: resource.gvk(), type_: resource.type_, defaults: resource.defaults }
+    }
+
+    /// # Errors
+    /// 404 when the subresource has no body.
+    pub fn of_subresource(resource: &'static ResourceType, sub: &'static Subresource) -> Result<Self, Status> {
+        let or = |own: &'static str, parent: &'static str| if own.is_empty() { parent } else { own };
+        let type_ = sub.type_.ok_or_else(Status::no_such_resource)?;
+        let version = if sub.group.is_empty() && sub.version.is_empty() { resource.version } else { sub.version };
+        let group = if sub.version.is_empty() { resource.group } else { sub.group };
+        Ok(Expected { gvk: GroupVersionKind::new(group, version, or(sub.kind, resource.kind)), type_, defaults: sub.defaults })
+    }
+}
+
+/// Decodes a body into a defaulted, normalized object.
+///
+/// # Errors
+/// 400 for what cannot be read or is another kind.
+pub fn decode(body: Option<Body>, expected: &Expected, validation: FieldValidation) -> Result<Decoded, Status> {
+    let (mut value, problems) = match body.unwrap_or(Body::Json(Bytes::new())) {
+        Body::Json(bytes) => from_json(&bytes, expected)?,
+        Body::Yaml(bytes) => from_yaml(&bytes, expected)?,
+        Body::Protobuf(bytes) => (from_protobuf(&bytes, expected)?, Vec::new()),
+        Body::Value(value) => (value, Vec::new()),
+    };
+    let warnings = judge(&problems, expected, validation)?;
+    finish(&mut value, expected);
+    Ok(Decoded { value, warnings })
+}
+
+/// Decodes the DeleteOptions that may come with a DELETE.
+///
+/// # Errors
+/// 400 with the decoder's text.
+pub fn delete_options(body: Option<Body>) -> Result<Option<Value>, Status> {
+    let type_ = api::type_of_meta("DeleteOptions").ok_or_else(|| Status::internal("DeleteOptions has no type"))?;
+    let bad = |e: document::decode::DecodeError| Status::bad_request(e.to_string());
+    let value = match body {
+        None => return Ok(None),
+        Some(Body::Json(bytes) | Body::Yaml(bytes) | Body::Protobuf(bytes)) if bytes.is_empty() => return Ok(None),
+        Some(Body::Value(value)) => value,
+        Some(Body::Json(bytes)) => document::decode::decode(&bytes, type_).map_err(bad)?.value,
+        Some(Body::Yaml(bytes)) => {
+            let tree = document::yaml::parse(&bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+            document::decode::convert(tree.value, type_).map_err(bad)?.value
+        }
+        Some(Body::Protobuf(bytes)) => {
+            let refused = |e: document::proto::ProtoError| Status::bad_request(e.to_string());
+            let envelope = document::proto::unwrap(&bytes).map_err(refused)?;
+            let mut value = document::proto::decode(envelope.raw, type_).map_err(refused)?;
+            value.set("kind", envelope.kind.to_string());
+            value.set("apiVersion", envelope.api_version.to_string());
+            value
+        }
+    };
+    let (kind, version) = (value["kind"].str(), value["apiVersion"].str());
+    if !kind.is_empty() && kind != "DeleteOptions" {
+        return Err(Status::bad_request(unregistered(kind, version)));
+    }
+    Ok(Some(value))
+}
+
+/// Applies a patch to an object and reads the result as one of the expected type.
+///
+/// # Errors
+/// 400, 415, 422 or 500 as upstream's patch handlers answer.
+pub fn patch(
+    kind: PatchKind,
+    body: &Body,
+    old: &Value,
+    expected: &Expected,
+    options: &WriteOptions,
+) -> Result<(Value, Vec<String>), Status> {
+    let bytes = bytes_of(body)?;
+    let mut tree = old.clone();
+    let (decoded, shown, mut problems) = match kind {
+        PatchKind::Json | PatchKind::Merge => {
+            let apply = if kind == PatchKind::Json { document::patch::json_patch } else { document::patch::merge };
+            let problems = apply(&mut tree, &bytes).map_err(refused)?;
+            let shown = document::json::to_string(&tree);
+            (document::decode::convert(tree, expected.type_), shown, problems)
+        }
+        PatchKind::Strategic => {
+            let done = document::patch::strategic(tree, &bytes, expected.type_).map_err(refused)?;
+            (document::decode::restore(done.value, expected.type_), done.shown, done.problems)
+        }
+        PatchKind::Apply => return Err(Status::not_implemented("server-side apply is not built yet")),
+    };
+    let decoded = decoded.map_err(|e| not_of_type(&e.to_string(), &shown))?;
+    problems.extend(decoded.problems);
+    let mut value = decoded.value;
+    let warnings = judge_patch(&problems, options.field_validation)?;
+    finish(&mut value, expected);
+    Ok((value, warnings))
+}
+
+fn finish(value: &mut Value, expected: &Expected) {
+    value.set("kind", expected.gvk.kind.as_str());
+    value.set("apiVersion", expected.gvk.group_version().to_string());
+    document::default::apply(value, expected.type_, expected.defaults);
+    document::normalize(value, expected.type_);
+}
+
+fn from_json(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>), Status> {
+    match document::decode::decode(bytes, expected.type_) {
+        Ok(decoded) => {
+            check_kind(decoded.value["kind"].str(), decoded.value["apiVersion"].str(), expected)?;
+            Ok((decoded.value, decoded.problems))
+        }
+        Err(error) => {
+            let (version, kind) = document::decode::identify(bytes).map_err(|e| unrecognized(expected, bytes, &e))?;
+            check_kind(&kind, &version, expected)?;
+            Err(unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &error.to_string()))
+        }
+    }
+}
+
+fn from_yaml(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>), Status> {
+    let parsed = document::yaml::parse(bytes).map_err(|e| unrecognized(expected, bytes, &e.to_string()))?;
+    check_kind(parsed.value["kind"].str(), parsed.value["apiVersion"].str(), expected)?;
+    let decoded = document::decode::convert(parsed.value, expected.type_)
+        .map_err(|e| unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &e.to_string()))?;
+    let twice = (!parsed.duplicates.is_empty()).then_some(Problem::Text(parsed.duplicates));
+    let problems = twice.into_iter().chain(decoded.problems).collect();
+    Ok((decoded.value, problems))
+}
+
+fn from_protobuf(bytes: &Bytes, expected: &Expected) -> Result<Value, Status> {
+    let envelope = document::proto::unwrap(bytes).map_err(|e| unrecognized(expected, bytes, &e.to_string()))?;
+    check_kind(&envelope.kind, &envelope.api_version, expected)?;
+    document::proto::decode(envelope.raw, expected.type_)
+        .map_err(|e| unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &e.to_string()))
+}
+
+/// Kind and version of the body, absent ones taken from what is expected.
+fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Status> {
+    let want = &expected.gvk;
+    let given_version = GroupVersion::parse(version).unwrap_or_default();
+    let kind = if kind.is_empty() { want.kind.as_str() } else { kind };
+    let version = if given_version.version.is_empty() { want.group_version() } else { given_version };
+    if kind == want.kind && version == want.group_version() {
+        return Ok(());
+    }
+    let given = version.clone().with_kind(kind);
+    if kind == want.kind && version.group == want.group && api::by_kind(&given).is_some() {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({})",
+            want.group_version()
+        )));
+    }
+    let known = api::type_by_kind(&version.group, &version.version, kind).is_some();
+    let why = if known {
+        let (from, to) = (&version.version, go_package(&want.group));
+        format!("converting ({from}.{kind}) to ({to}.{}): unknown conversion", want.kind)
+    } else {
+        unregistered(kind, &version.to_string())
+    };
+    Err(unhandled(kind, &version.version, expected, &why))
+}
+
+/// The name of the Go package that holds a group's internal types.
+fn go_package(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
+}
+
+fn unregistered(kind: &str, version: &str) -> String {
+    format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"{SCHEME}\"")
+}
+
+fn unhandled(kind: &str, version: &str, expected: &Expected, why: &str) -> Status {
+    Status::bad_request(document::decode::not_handled(kind, version, &expected.gvk.kind, why))
+}
+
+fn unrecognized(expected: &Expected, bytes: &[u8], why: &str) -> Status {
+    Status::bad_request(document::decode::unrecognized(&expected.gvk.kind, why, bytes))
+}
+
+fn judge(problems: &[Problem], expected: &Expected, validation: FieldValidation) -> Result<Vec<String>, Status> {
+    match validation {
+        _ if problems.is_empty() => Ok(Vec::new()),
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(problems.iter().map(ToString::to_string).collect()),
+        FieldValidation::Strict => {
+            Err(unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &document::decode::strict_error(problems)))
+        }
+    }
+}
+
+fn judge_patch(problems: &[Problem], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    match validation {
+        _ if problems.is_empty() => Ok(Vec::new()),
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(problems.iter().map(ToString::to_string).collect()),
+        FieldValidation::Strict => {
+            let shown = Shown::json(String::new());
+            let error = Error::invalid(&"patch".into(), shown, &document::decode::strict_error(problems));
+            Err(Status::invalid(&GroupKind::default(), "", vec![error]))
+        }
+    }
+}
+
+fn bytes_of(body: &Body) -> Result<Bytes, Status> {
+    match body {
+        Body::Json(bytes) | Body::Yaml(bytes) => Ok(bytes.clone()),
+        Body::Value(value) => Ok(document::json::to_vec(value).into()),
+        Body::Protobuf(_) => Err(Status::unsupported_media_type("415: Unsupported Media Type")),
+    }
+}
+
+fn refused(error: document::patch::PatchError) -> Status {
+    use document::patch::PatchError;
+    match error {
+        PatchError::BadRequest(why) => Status::bad_request(why),
+        PatchError::TooLarge(why) => Status::new(413, "RequestEntityTooLarge", why, None),
+        PatchError::Internal(why) => Status::unclassified(why),
+        PatchError::Unprocessable(_) => {
+            Status::new(422, "Invalid", "the server rejected our request due to an error in our request", Some(Default::default()))
+        }
+    }
+}
+
+/// A patched object that is no object of its type: upstream shows the whole of it.
+fn not_of_type(why: &str, shown: &str) -> Status {
+    let error = Error::invalid(&"patch".into(), shown, why);
+    Status::invalid(&GroupKind::default(), "", vec![error])
+}
