@@ -2,14 +2,17 @@
 //! one file per group beside it. Works on decoded and defaulted objects, so types are right already.
 
 mod address;
+mod batch;
 mod check;
 mod core;
+mod cron;
 mod internal;
 mod meta_object;
 mod pod;
 mod rbac;
 mod service;
 mod storage;
+mod workload;
 
 use document::Value;
 use meta::field::{Error, Path, Shown};
@@ -31,6 +34,15 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("", "nodes") => core::node(object),
         ("", "persistentvolumeclaims") => storage::claim(object),
         ("", "persistentvolumes") => storage::volume(object),
+        ("", "podtemplates") => workload::pod_template(object),
+        ("", "replicationcontrollers") => workload::replication_controller(object),
+        ("apps", "controllerrevisions") => workload::revision(object),
+        ("apps", "daemonsets") => workload::daemon_set(object),
+        ("apps", "deployments") => workload::deployment(object),
+        ("apps", "replicasets") => workload::replica_set(object),
+        ("apps", "statefulsets") => workload::stateful_set(object),
+        ("batch", "cronjobs") => batch::cron_job(object, None),
+        ("batch", "jobs") => batch::job(object),
         ("storage.k8s.io", "storageclasses") => storage::class(object),
         (RBAC, "roles") => rbac::role(object, true),
         (RBAC, "clusterroles") => rbac::role(object, false),
@@ -38,7 +50,7 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         (RBAC, "clusterrolebindings") => rbac::binding(object, false),
         _ => Vec::new(),
     });
-    errors
+    once(errors)
 }
 
 /// Everything wrong with a change. `subresource` is "" for the object itself, else `status`, `scale`, `approval`, …
@@ -53,6 +65,15 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("", "nodes") => core::node_update(subresource, new, old),
         ("", "persistentvolumeclaims") => storage::claim_update(subresource, new, old),
         ("", "persistentvolumes") => storage::volume_update(subresource, new, old),
+        ("", "podtemplates") => workload::pod_template(new),
+        ("", "replicationcontrollers") if subresource.is_empty() => workload::replication_controller(new),
+        ("apps", "controllerrevisions") => workload::revision_update(new, old),
+        ("apps", "daemonsets") => workload::daemon_set_update(subresource, new, old),
+        ("apps", "deployments") => workload::deployment_update(subresource, new, old),
+        ("apps", "replicasets") => workload::replica_set_update(subresource, new, old),
+        ("apps", "statefulsets") => workload::stateful_set_update(subresource, new, old),
+        ("batch", "cronjobs") if subresource.is_empty() => batch::cron_job(new, Some(old)),
+        ("batch", "jobs") => batch::job_update(subresource, new, old),
         ("storage.k8s.io", "storageclasses") => storage::class_update(new, old),
         (RBAC, "roles") => rbac::role(new, true),
         (RBAC, "clusterroles") => rbac::role(new, false),
@@ -60,7 +81,18 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         (RBAC, "clusterrolebindings") => rbac::binding_update(new, old, false),
         _ => Vec::new(),
     });
-    errors
+    once(errors)
+}
+
+/// What two rules say alike is said once.
+fn once(errors: Vec<Error>) -> Vec<Error> {
+    let mut kept: Vec<Error> = Vec::with_capacity(errors.len());
+    for error in errors {
+        if !kept.contains(&error) {
+            kept.push(error);
+        }
+    }
+    kept
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";

@@ -27,7 +27,20 @@ pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
             data_sources(object.entry("spec"));
         }
         "serviceaccounts" => secret_names(object),
+        "nodes" => pod_cidrs(object),
         _ => {}
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`.
+fn pod_cidrs(node: &mut Value) {
+    let spec = node.entry("spec");
+    if spec["podCIDRs"].is_empty() && !spec["podCIDR"].str().is_empty() {
+        let first = spec["podCIDR"].clone();
+        spec.set("podCIDRs", vec![first]);
+    } else if spec["podCIDR"].str().is_empty() && !spec["podCIDRs"].is_empty() {
+        let first = spec["podCIDRs"][0].clone();
+        spec.set("podCIDR", first);
     }
 }
 
@@ -43,6 +56,7 @@ pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Val
         ("persistentvolumes", "status") => phase_time(new, old, context.now),
         ("persistentvolumeclaims", "") => data_sources(new.entry("spec")),
         ("serviceaccounts", "") => secret_names(new),
+        ("nodes", "") => pod_cidrs(new),
         _ => {}
     }
 }

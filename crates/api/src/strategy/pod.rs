@@ -17,7 +17,19 @@ pub(super) fn create(pod: &mut Value, _context: &Context<'_>) {
         status.set("conditions", vec![gated]);
     }
     pod.set("status", status);
+    drop_stop_signals(pod);
     merge_label_keys(pod);
+}
+
+/// Upstream's gate ContainerStopSignals is off: the field is dropped.
+fn drop_stop_signals(pod: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        for container in items_mut(pod.entry("spec").get_mut(list)) {
+            if let Some(lifecycle) = container.get_mut("lifecycle") {
+                lifecycle.remove("stopSignal");
+            }
+        }
+    }
 }
 
 /// `matchLabelKeys` and `mismatchLabelKeys` become requirements on the pod's own label values.

@@ -7,16 +7,44 @@ use super::Need;
 
 pub(super) fn create(service: &mut Value) -> Vec<Need> {
     service.set("status", doc!({"loadBalancer": {}}));
+    let spec = service.entry("spec");
+    if !spec["clusterIP"].str().is_empty() && spec["clusterIPs"].is_empty() {
+        let ip = spec["clusterIP"].clone();
+        spec.set("clusterIPs", vec![ip]);
+    }
     vec![Need::ServiceAddresses]
 }
 
 pub(super) fn update(new: &mut Value, old: &Value) -> Vec<Need> {
+    follow_cluster_ip(new.entry("spec"), &old["spec"]);
     copy_unset(new, old);
     wipe_unneeded(new, old);
     if new["spec"]["type"].str() != "LoadBalancer" {
         new.entry("status").set("loadBalancer", Value::map());
     }
     vec![Need::ServiceAddresses]
+}
+
+/// `clusterIPs` follows `clusterIP` when only the latter was changed.
+fn follow_cluster_ip(new: &mut Value, old: &Value) {
+    if new["clusterIP"].str().is_empty() && new["clusterIPs"].is_empty() || new["clusterIP"] == old["clusterIP"] {
+        if new["clusterIPs"].is_empty() && !new["clusterIP"].str().is_empty() {
+            let ip = new["clusterIP"].clone();
+            new.set("clusterIPs", vec![ip]);
+        }
+        return;
+    }
+    if new["clusterIPs"] == old["clusterIPs"] || new["clusterIPs"].is_empty() {
+        match new["clusterIP"].str() {
+            "" => drop(new.remove("clusterIPs")),
+            ip => {
+                let mut ips = new["clusterIPs"].items().to_vec();
+                ips.truncate(1);
+                ips.splice(0..ips.len(), [Value::from(ip)]);
+                new.set("clusterIPs", ips);
+            }
+        }
+    }
 }
 
 fn needs_cluster_ip(service: &Value) -> bool {

@@ -118,8 +118,8 @@ pub(super) fn secret_update(new: &Value, old: &Value) -> Vec<Error> {
 
 pub(super) fn namespace(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    for (at, finalizer) in each(&object["spec"]["finalizers"], &Path::from("spec.finalizers")) {
-        finalizer_name(&mut check, finalizer.str(), &at);
+    for finalizer in object["spec"]["finalizers"].items() {
+        finalizer_name(&mut check, finalizer.str(), &Path::from("spec.finalizers"));
     }
     pod_security_labels(&mut check, &object["metadata"]["labels"]);
     check.errors

@@ -1,7 +1,7 @@
 //! Structs as upstream's errors print them: JSON of its internal types, with Go's field names and every field.
 
 use document::schema::Shape;
-use document::{Kind, Type, Value};
+use document::{Field, Kind, Type, Value};
 use meta::field::Shown;
 
 use super::push_json;
@@ -25,13 +25,7 @@ fn push_type(out: &mut String, value: &Value, type_: &'static Type) {
     out.push('{');
     for (n, field) in fields.iter().enumerate() {
         out.push_str(if n == 0 { "\"" } else { ",\"" });
-        if field.go.is_empty() {
-            let mut letters = field.name.chars();
-            out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
-            out.push_str(letters.as_str());
-        } else {
-            out.push_str(field.go);
-        }
+        push_go_name(out, field);
         out.push_str("\":");
         push_kind(out, &value[field.name], field.kind, field.pointer);
     }
@@ -68,4 +62,38 @@ fn push_kind(out: &mut String, value: &Value, kind: Kind, pointer: bool) {
         (Kind::Quantity, Value::Null) => out.push_str("\"0\""),
         _ => push_json(out, value),
     }
+}
+
+/// Words that Go writes in capitals: (beginning of the JSON name, of the Go name).
+const INITIALS: [(&str, &str); 14] = [
+    ("api", "API"),
+    ("seLinux", "SELinux"),
+    ("fs", "FS"),
+    ("ip", "IP"),
+    ("uid", "UID"),
+    ("url", "URL"),
+    ("http", "HTTP"),
+    ("tcp", "TCP"),
+    ("grpc", "GRPC"),
+    ("csi", "CSI"),
+    ("nfs", "NFS"),
+    ("dns", "DNS"),
+    ("pd", "PD"),
+    ("os", "OS"),
+];
+
+fn push_go_name(out: &mut String, field: &Field) {
+    if !field.go.is_empty() {
+        return out.push_str(field.go);
+    }
+    let boundary = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_uppercase());
+    for (json, go) in INITIALS {
+        if let Some(rest) = field.name.strip_prefix(json).filter(|r| boundary(r)) {
+            out.push_str(go);
+            return out.push_str(rest);
+        }
+    }
+    let mut letters = field.name.chars();
+    out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
+    out.push_str(letters.as_str());
 }

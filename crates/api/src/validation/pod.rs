@@ -84,6 +84,17 @@ fn annotations(check: &mut Check, pod: &Value) {
     {
         check.invalid(&path.key(DELETION_COST), cost.str(), "must be a 32bit integer");
     }
+    seccomp_annotation(check, annotations, &path);
+}
+
+/// The annotation of old that stood for a seccomp profile.
+fn seccomp_annotation(check: &mut Check, annotations: &Value, path: &Path) {
+    const KEY: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    let Some(profile) = annotations.get(KEY).map(Value::str) else { return };
+    let local = profile.strip_prefix("localhost/").is_some_and(|p| !p.is_empty());
+    if !local && !["runtime/default", "docker/default", "unconfined"].contains(&profile) {
+        check.invalid(&path.child(KEY), profile, "must be a valid seccomp profile");
+    }
 }
 
 /// A 32-bit number in its shortest form.
