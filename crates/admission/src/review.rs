@@ -49,7 +49,7 @@ pub struct Review<'a> {
     pub dry_run: bool,
     pub world: &'a dyn World,
     /// Asks the same passage whether its user may do something else, too; the answer is recorded there.
-    pub may: &'a dyn Fn(Attributes) -> bool,
+    pub may: &'a (dyn Fn(Attributes) -> bool + Sync),
     /// Sent as `Warning` headers.
     pub warnings: Vec<String>,
     /// Set with a refusal that may pass soon: the caller may wait a second for this object and try again.

@@ -14,7 +14,7 @@ pub enum Life {
 }
 
 /// Stored objects at one revision.
-pub trait World {
+pub trait World: Sync {
     /// Whether the object exists, without decoding it.
     fn life(&self, key: &Key) -> Option<Life>;
 

@@ -5,7 +5,7 @@ mod amount;
 pub mod columns;
 pub mod openapi;
 pub mod resource;
-mod stored;
+pub mod stored;
 pub mod strategy;
 mod tables;
 pub mod validation;

@@ -144,7 +144,7 @@ fn delete_review<'a>(
     target: Target,
     name: &'a str,
     view: &'a View,
-    may: &'a dyn Fn(Attributes) -> bool,
+    may: &'a (dyn Fn(Attributes) -> bool + Sync),
     options: &DeleteOptions,
     old: Arc<Value>,
 ) -> Review<'a> {

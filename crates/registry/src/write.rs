@@ -339,7 +339,7 @@ pub(crate) fn review<'a>(
     target: Target,
     operation: Operation,
     view: &'a View,
-    may: &'a dyn Fn(Attributes) -> bool,
+    may: &'a (dyn Fn(Attributes) -> bool + Sync),
     dry_run: bool,
 ) -> Review<'a> {
     let attributes = passage.attributes();
