@@ -8,7 +8,9 @@ mod core;
 mod cron;
 mod internal;
 mod meta_object;
+mod networking;
 mod pod;
+mod policy;
 mod rbac;
 mod service;
 mod storage;
@@ -43,6 +45,20 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("apps", "statefulsets") => workload::stateful_set(object),
         ("batch", "cronjobs") => batch::cron_job(object, None),
         ("batch", "jobs") => batch::job(object),
+        ("", "endpoints") => networking::endpoints(object),
+        ("", "limitranges") => policy::limit_range(object),
+        ("", "resourcequotas") => policy::quota(object),
+        ("apiregistration.k8s.io", "apiservices") => policy::api_service(object),
+        ("autoscaling", "horizontalpodautoscalers") if resource.version == "v2" => policy::autoscaler(object),
+        ("certificates.k8s.io", "certificatesigningrequests") => policy::signing_request(object),
+        ("coordination.k8s.io", "leases") => policy::lease(object),
+        ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice(object),
+        ("networking.k8s.io", "ingressclasses") => networking::ingress_class(object),
+        ("networking.k8s.io", "ingresses") => networking::ingress(object, true),
+        ("networking.k8s.io", "networkpolicies") => networking::network_policy(object),
+        ("node.k8s.io", "runtimeclasses") => policy::runtime_class(object),
+        ("policy", "poddisruptionbudgets") => policy::disruption_budget(object),
+        ("scheduling.k8s.io", "priorityclasses") => policy::priority_class(object),
         ("storage.k8s.io", "storageclasses") => storage::class(object),
         (RBAC, "roles") => rbac::role(object, true),
         (RBAC, "clusterroles") => rbac::role(object, false),
@@ -74,6 +90,19 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("apps", "statefulsets") => workload::stateful_set_update(subresource, new, old),
         ("batch", "cronjobs") if subresource.is_empty() => batch::cron_job(new, Some(old)),
         ("batch", "jobs") => batch::job_update(subresource, new, old),
+        ("", "endpoints") => networking::endpoints(new),
+        ("", "limitranges") => policy::limit_range(new),
+        ("", "resourcequotas") => policy::quota(new),
+        ("apiregistration.k8s.io", "apiservices") => policy::api_service(new),
+        ("autoscaling", "horizontalpodautoscalers") if resource.version == "v2" => policy::autoscaler(new),
+        ("coordination.k8s.io", "leases") => policy::lease(new),
+        ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice_update(new, old),
+        ("networking.k8s.io", "ingressclasses") => networking::ingress_class_update(new, old),
+        ("networking.k8s.io", "ingresses") => networking::ingress(new, false),
+        ("networking.k8s.io", "networkpolicies") => networking::network_policy(new),
+        ("node.k8s.io", "runtimeclasses") => policy::runtime_class_update(new, old),
+        ("policy", "poddisruptionbudgets") => policy::disruption_budget(new),
+        ("scheduling.k8s.io", "priorityclasses") => policy::priority_class_update(new, old),
         ("storage.k8s.io", "storageclasses") => storage::class_update(new, old),
         (RBAC, "roles") => rbac::role(new, true),
         (RBAC, "clusterroles") => rbac::role(new, false),

@@ -17,7 +17,7 @@ use meta::field::{Error, Path};
 
 use super::check::Check;
 
-pub(super) use resources::quantity_value;
+pub(super) use resources::{quantity_value, resource_name};
 pub(super) use spec::pod_spec;
 pub(super) use volume::{csi_driver_name, host_path};
 

@@ -64,7 +64,7 @@ fn may_overcommit(name: &str) -> bool {
 }
 
 /// A qualified name; without a domain, one that upstream knows. True when it is one.
-fn resource_name(check: &mut Check, name: &str, path: &Path) -> bool {
+pub(in crate::validation) fn resource_name(check: &mut Check, name: &str, path: &Path) -> bool {
     let wrong = names::label_key(name);
     if !wrong.is_empty() {
         check.format(path, name, &wrong);

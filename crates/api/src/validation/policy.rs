@@ -1,0 +1,513 @@
+//! Limits and classes: LimitRange, ResourceQuota, PriorityClass, RuntimeClass, Lease, PodDisruptionBudget,
+//! APIService, HorizontalPodAutoscaler.
+
+use std::collections::BTreeSet;
+
+use document::Value;
+use meta::field::{Error, Path, Shown};
+use meta::names;
+
+use super::check::{Check, each};
+use super::pod::{quantity_value, resource_name};
+use super::shown;
+use super::workload::{at_most_100_percent, int_or_percent};
+use crate::amount::nano;
+
+pub(super) fn limit_range(object: &Value) -> Vec<Error> {
+    const TYPES: [&str; 3] = ["Pod", "Container", "PersistentVolumeClaim"];
+    let mut check = Check::default();
+    let mut seen = BTreeSet::new();
+    for (at, limit) in each(&object["spec"]["limits"], &Path::from("spec.limits")) {
+        let kind = limit["type"].str();
+        let kind_at = at.child("type");
+        let wrong = names::label_key(kind);
+        check.format(&kind_at, kind, &wrong);
+        if wrong.is_empty() && !kind.contains('/') && !TYPES.contains(&kind) {
+            check.invalid(&kind_at, kind, "must be a standard limit type or fully qualified");
+        }
+        if !seen.insert(kind) {
+            check.push(Error::duplicate(&kind_at, kind));
+        }
+        if kind == "Pod" {
+            for field in ["default", "defaultRequest"] {
+                if !limit[field].is_empty() {
+                    check.forbidden(&at.child(field), "may not be specified when `type` is 'Pod'");
+                }
+            }
+        }
+        let storage = limit["min"].get("storage").is_some() || limit["max"].get("storage").is_some();
+        if kind == "PersistentVolumeClaim" && !storage {
+            let detail = "either minimum or maximum storage value is required, but neither was provided";
+            check.required(&at.child("limits"), detail);
+        }
+        limits(&mut check, limit, kind == "Pod", &at);
+    }
+    check.errors
+}
+
+fn limits(check: &mut Check, limit: &Value, pod: bool, at: &Path) {
+    let parts = ["min", "max", "default", "defaultRequest", "maxLimitRequestRatio"];
+    let keys: BTreeSet<&str> = parts.iter().flat_map(|p| limit[*p].members()).map(|(k, _)| k).collect();
+    for key in keys {
+        let of = |part: &str| limit[part].get(key).filter(|_| !pod || !part.starts_with("default"));
+        let mut order = |low: (&str, &str), high: (&str, &str), field: &str, value: &str| {
+            let (Some(a), Some(b)) = (of(low.0), of(high.0)) else { return };
+            if nano(a) > nano(b) {
+                let shown = if value == low.0 { a } else { b };
+                let detail = format!("{} {} is greater than {} {}", low.1, a.str(), high.1, b.str());
+                check.invalid(&at.child(field).key(key), shown.str(), &detail);
+            }
+        };
+        order(("min", "min value"), ("max", "max value"), "min", "min");
+        order(("min", "min value"), ("defaultRequest", "default request value"), "defaultRequest", "defaultRequest");
+        order(("defaultRequest", "default request value"), ("max", "max value"), "defaultRequest", "defaultRequest");
+        order(
+            ("defaultRequest", "default request value"),
+            ("default", "default limit value"),
+            "defaultRequest",
+            "defaultRequest",
+        );
+        order(("min", "min value"), ("default", "default value"), "default", "min");
+        order(("default", "default value"), ("max", "max value"), "default", "max");
+        if let Some(ratio) = of("maxLimitRequestRatio").filter(|r| nano(r).is_some_and(|n| n < 1_000_000_000)) {
+            let at = at.child("maxLimitRequestRatio").key(key);
+            check.invalid(&at, ratio.str(), &format!("ratio {} is less than 1", ratio.str()));
+        }
+    }
+}
+
+const SCOPES: [&str; 7] = [
+    "BestEffort",
+    "NotBestEffort",
+    "Terminating",
+    "NotTerminating",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
+];
+const CONFLICTS: [(&str, &str); 2] = [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")];
+
+pub(super) fn quota(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let at = path.child("hard");
+    for (name, amount) in spec["hard"].members() {
+        let at = at.key(name);
+        resource_name(&mut check, name, &at);
+        if !name.contains('/') && !is_quota_resource(name) {
+            check.invalid(&at, name, "must be a standard resource for quota");
+        }
+        quantity_value(&mut check, name, amount, &at);
+    }
+    scopes(&mut check, spec, &path.child("scopes"));
+    let at = path.child("scopeSelector").child("matchExpressions");
+    for expression in spec["scopeSelector"]["matchExpressions"].items() {
+        let (scope, operator) = (expression["scopeName"].str(), expression["operator"].str());
+        if !SCOPES.contains(&scope) {
+            check.invalid(&at.child("scopeName"), scope, "unsupported scope");
+        }
+        let values = expression["values"].items();
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                check.required(
+                    &at.child("values"),
+                    "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                );
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                check.invalid(&at.child("values"), shown(&expression["values"]), detail);
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => check.invalid(&at.child("operator"), operator, "not a valid selector operator"),
+        }
+    }
+    check.errors
+}
+
+fn is_quota_resource(name: &str) -> bool {
+    const NAMES: [&str; 19] = [
+        "cpu",
+        "memory",
+        "ephemeral-storage",
+        "requests.cpu",
+        "requests.memory",
+        "requests.storage",
+        "requests.ephemeral-storage",
+        "limits.cpu",
+        "limits.memory",
+        "limits.ephemeral-storage",
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "persistentvolumeclaims",
+        "configmaps",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    NAMES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+}
+
+fn scopes(check: &mut Check, spec: &Value, at: &Path) {
+    let list = &spec["scopes"];
+    for scope in list.items() {
+        if !SCOPES.contains(&scope.str()) {
+            check.invalid(at, shown(list), "unsupported scope");
+        }
+        for (name, _) in spec["hard"].members() {
+            let pods_only = matches!(scope.str(), "BestEffort") && name != "pods" && name != "count/pods";
+            if pods_only {
+                check.invalid(at, shown(list), "unsupported scope applied to resource");
+            }
+        }
+    }
+    let has = |name: &str| list.items().iter().any(|s| s.str() == name);
+    if CONFLICTS.iter().any(|(a, b)| has(a) && has(b)) {
+        check.invalid(at, shown(list), "conflicting scopes");
+    }
+}
+
+const SYSTEM_CLASSES: [(&str, i64); 2] =
+    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+pub(super) fn priority_class(object: &Value) -> Vec<Error> {
+    const MAX: i64 = 1_000_000_000;
+    let mut check = Check::default();
+    let (name, value) = (object["metadata"]["name"].str(), object["value"].as_i64().unwrap_or_default());
+    if name.starts_with("system-") {
+        let known = SYSTEM_CLASSES.iter().find(|(n, _)| *n == name);
+        let why = match known {
+            None => Some(format!("{name} is not a known system priority class")),
+            Some((_, v)) if *v != value => Some(format!("value of {name} PriorityClass must be {v}")),
+            Some(_) if object["globalDefault"].is_true() => {
+                Some(format!("globalDefault of {name} PriorityClass must be false"))
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            let detail =
+                format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}");
+            check.forbidden(&Path::from("metadata.name"), &detail);
+        }
+    } else if value > MAX {
+        check.forbidden(&Path::root("value"), &format!("maximum allowed value of a user defined priority is {MAX}"));
+    }
+    let policies = ["PreemptLowerPriority", "Never"];
+    check.optional_one_of(&Path::root("preemptionPolicy"), &object["preemptionPolicy"], &policies);
+    check.errors
+}
+
+pub(super) fn priority_class_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    if new["value"].as_i64().unwrap_or_default() != old["value"].as_i64().unwrap_or_default() {
+        check.forbidden(&Path::root("value"), "may not be changed in an update.");
+    }
+    check.immutable(&Path::root("preemptionPolicy"), &new["preemptionPolicy"], &old["preemptionPolicy"]);
+    check.errors
+}
+
+pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    check.named(&Path::root("handler"), object["handler"].str(), names::dns1123_label);
+    for (name, amount) in object["overhead"]["podFixed"].members() {
+        quantity_value(&mut check, name, amount, &Path::from("overhead.podFixed").key(name));
+    }
+    check.labels(&Path::from("scheduling.nodeSelector"), &object["scheduling"]["nodeSelector"]);
+    check.errors
+}
+
+pub(super) fn runtime_class_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check { errors: runtime_class(new) };
+    if new["handler"] != old["handler"] {
+        check.invalid(&Path::root("handler"), Shown::null(), "field is immutable");
+    }
+    check.errors
+}
+
+pub(super) fn lease(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    if let Some(n) = spec["leaseDurationSeconds"].as_i64().filter(|n| *n <= 0) {
+        check.invalid(&path.child("leaseDurationSeconds"), n, "must be greater than 0");
+    }
+    check.non_negatives(&path, spec, &["leaseTransitions"]);
+    check.errors
+}
+
+pub(super) fn disruption_budget(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let (least, most) = (&spec["minAvailable"], &spec["maxUnavailable"]);
+    if !least.is_null() && !most.is_null() {
+        let selector = if spec["selector"].is_null() { "null".into() } else { shown(&spec["selector"]).0 };
+        let policy = shown(&spec["unhealthyPodEvictionPolicy"]).0;
+        let value = format!(
+            "{{\"MinAvailable\":{},\"Selector\":{selector},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{policy}}}",
+            shown(least).0,
+            shown(most).0
+        );
+        check.invalid(&path, Shown::json(value), "minAvailable and maxUnavailable cannot be both set");
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        int_or_percent(&mut check, &spec[field], &path.child(field));
+        at_most_100_percent(&mut check, &spec[field], &path.child(field));
+    }
+    check.label_selector(&path.child("selector"), &spec["selector"]);
+    let policies = ["AlwaysAllow", "IfHealthyBudget"];
+    check.optional_one_of(&path.child("unhealthyPodEvictionPolicy"), &spec["unhealthyPodEvictionPolicy"], &policies);
+    check.errors
+}
+
+pub(super) fn api_service(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let (group, version) = (spec["group"].str(), spec["version"].str());
+    let required = format!("{version}.{group}");
+    let name = object["metadata"]["name"].str();
+    if name != required {
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {required:?}");
+        check.invalid(&Path::from("metadata.name"), name, &detail);
+    }
+    if group.is_empty() && version != "v1" {
+        check.required(&path.child("group"), "only v1 may have an empty group and it better be legacy kube");
+    }
+    if !group.is_empty() {
+        check.format(&path.child("group"), group, &names::dns1123_subdomain(group));
+    }
+    check.format(&path.child("version"), version, &names::dns1035_label(version));
+    for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
+        let n = spec[field].as_i64().unwrap_or_default();
+        if n <= 0 || n > most {
+            check.invalid(&path.child(field), n, &format!("must be positive and less than {most}"));
+        }
+    }
+    let Some(service) = spec.get("service").filter(|s| !s.is_null()) else {
+        if !spec["caBundle"].str().is_empty() {
+            check.invalid(&path.child("caBundle"), "<ca bundle>", "local APIServices may not have a caBundle");
+        }
+        if spec["insecureSkipTLSVerify"].is_true() {
+            let detail = "local APIServices may not have insecureSkipTLSVerify";
+            check.invalid(&path.child("insecureSkipTLSVerify"), true, detail);
+        }
+        return check.errors;
+    };
+    for field in ["namespace", "name"] {
+        if service[field].str().is_empty() {
+            check.required(&path.child("service").child(field), "");
+        }
+    }
+    if spec["insecureSkipTLSVerify"].is_true() && !spec["caBundle"].str().is_empty() {
+        check.invalid(&path.child("insecureSkipTLSVerify"), true, "may not be true if caBundle is present");
+    }
+    check.errors
+}
+
+pub(super) fn autoscaler(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let mut late = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let (least, most) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64().unwrap_or_default());
+    if most == 0 {
+        late.required(&path.child("maxReplicas"), "");
+    } else if most < 1 {
+        late.invalid(&path.child("maxReplicas"), most, "must be greater than or equal to 1");
+    }
+    if let Some(n) = least.filter(|n| *n < 0) {
+        late.invalid(&path.child("minReplicas"), n, "must be greater than or equal to 0");
+    }
+    if least.is_some_and(|n| most < n) {
+        check.invalid(&path.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
+    }
+    let (target, at) = (&spec["scaleTargetRef"], path.child("scaleTargetRef"));
+    for field in ["kind", "name"] {
+        match target[field].str() {
+            "" => check.required(&at.child(field), ""),
+            value => check.format(&at.child(field), value, &names::path_segment(value)),
+        }
+    }
+    let version = target["apiVersion"].str();
+    if !version.contains('/') && version != "v1" {
+        check.invalid(&at.child("apiVersion"), version, "apiVersion must specify API group");
+    }
+    metrics(&mut check, spec, &path.child("metrics"));
+    for direction in ["scaleUp", "scaleDown"] {
+        if let Some(rules) = spec["behavior"].get(direction).filter(|r| !r.is_null()) {
+            scaling_rules(&mut check, rules, &path.child("behavior").child(direction));
+        }
+    }
+    check.errors.append(&mut late.errors);
+    check.errors
+}
+
+const METRICS: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+
+fn metrics(check: &mut Check, spec: &Value, path: &Path) {
+    let list = spec["metrics"].items();
+    if spec["minReplicas"].as_i64() == Some(0) && !list.iter().any(|m| matches!(m["type"].str(), "Object" | "External"))
+    {
+        check
+            .forbidden(path, "must specify at least one Object or External metric to support scaling to zero replicas");
+    }
+    for (at, metric) in each(&spec["metrics"], path) {
+        let kind = metric["type"].str();
+        let kinds = METRICS.map(|(k, _)| k);
+        if kind.is_empty() {
+            check.required(&at.child("type"), "must specify a metric source type");
+        }
+        let Some((_, field)) = METRICS.iter().find(|(k, _)| *k == kind) else {
+            check.push(Error::not_supported(&at.child("type"), kind, &kinds));
+            continue;
+        };
+        match metric.get(field).filter(|s| !s.is_null()) {
+            None => check.required(&at.child(field), "must populate information for the given metric source"),
+            Some(source) => metric_target(check, source, &at.child(field), field),
+        }
+    }
+}
+
+fn metric_target(check: &mut Check, source: &Value, at: &Path, kind: &str) {
+    if matches!(kind, "resource" | "containerResource") && source["name"].str().is_empty() {
+        check.required(&at.child("name"), "must specify a resource name");
+    }
+    let (target, at) = (&source["target"], at.child("target"));
+    match target["type"].str() {
+        "" => check.required(&at.child("type"), "must specify a metric target type"),
+        "Utilization" | "Value" | "AverageValue" => {}
+        other => check.invalid(&at.child("type"), other, "must be either Utilization, Value, or AverageValue"),
+    }
+    if let Some(n) = target["averageUtilization"].as_i64().filter(|n| *n < 1) {
+        check.invalid(&at.child("averageUtilization"), n, "must be greater than 0");
+    }
+    for field in ["value", "averageValue"] {
+        if nano(&target[field]).is_some_and(|n| n <= 0) {
+            check.invalid(&at.child(field), target[field].str(), "must be positive");
+        }
+    }
+    if !matches!(kind, "resource" | "containerResource") {
+        return;
+    }
+    let utilization = &target["averageUtilization"];
+    let value = &target["averageValue"];
+    if utilization.is_null() && value.is_null() {
+        check.required(&at.child("averageUtilization"), "must set either a target raw value or a target utilization");
+    }
+    if !utilization.is_null() && !value.is_null() {
+        check.forbidden(&at.child("averageValue"), "may not set both a target raw value and a target utilization");
+    }
+}
+
+fn scaling_rules(check: &mut Check, rules: &Value, at: &Path) {
+    if let Some(n) = rules["stabilizationWindowSeconds"].as_i64() {
+        let at = at.child("stabilizationWindowSeconds");
+        if n < 0 {
+            check.invalid(&at, n, "must be greater than or equal to zero");
+        }
+        if n > 3600 {
+            check.invalid(&at, n, "must be less than or equal to 3600");
+        }
+    }
+    check.optional_one_of(&at.child("selectPolicy"), &rules["selectPolicy"], &["Disabled", "Max", "Min"]);
+    let policies_at = at.child("policies");
+    if rules["policies"].is_empty() {
+        check.required(&policies_at, "must specify at least one Policy");
+    }
+    for (at, policy) in each(&rules["policies"], &policies_at) {
+        if !["Percent", "Pods"].contains(&policy["type"].str()) {
+            check.push(Error::not_supported(&at.child("type"), policy["type"].str(), &["Percent", "Pods"]));
+        }
+        for field in ["value", "periodSeconds"] {
+            let n = policy[field].as_i64().unwrap_or_default();
+            if n <= 0 {
+                check.invalid(&at.child(field), n, "must be greater than zero");
+            }
+        }
+        if let Some(n) = policy["periodSeconds"].as_i64().filter(|n| *n > 1800) {
+            check.invalid(&at.child("periodSeconds"), n, "must be less than or equal to 1800");
+        }
+    }
+}
+
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+pub(super) fn signing_request(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let pem = document::decode::decode_base64(spec["request"].str()).unwrap_or_default();
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE REQUEST-----") {
+        check.invalid(&path.child("request"), spec["request"].str(), "PEM block type must be CERTIFICATE REQUEST");
+    }
+    let at = path.child("usages");
+    if spec["usages"].is_empty() {
+        check.required(&at, "");
+    }
+    let mut seen = BTreeSet::new();
+    for (at, usage) in each(&spec["usages"], &at) {
+        if !USAGES.contains(&usage.str()) {
+            check.push(Error::not_supported(&at, usage.str(), &USAGES));
+        }
+        if !seen.insert(usage.str()) {
+            check.push(Error::duplicate(&at, usage.str()));
+        }
+    }
+    let (signer, at) = (spec["signerName"].str(), path.child("signerName"));
+    if signer == "kubernetes.io/legacy-unknown" {
+        check.invalid(&at, signer, "the legacy signerName is not allowed via this API version");
+    } else {
+        signer_name(&mut check, signer, &at);
+    }
+    if let Some(n) = spec["expirationSeconds"].as_i64().filter(|n| *n < 600) {
+        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+        check.invalid(&path.child("expirationSeconds"), n, detail);
+    }
+    check.errors
+}
+
+fn signer_name(check: &mut Check, signer: &str, at: &Path) {
+    if signer.is_empty() {
+        return check.required(at, "");
+    }
+    let shape = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+    let Some((domain, rest)) = signer.split_once('/').filter(|(_, r)| !r.contains('/')) else {
+        return check.invalid(at, signer, shape);
+    };
+    check.format(at, domain, &names::dns1123_subdomain(domain));
+    if !domain.contains('.') {
+        check.invalid(at, domain, "should be a domain with at least two segments separated by dots");
+    }
+    check.format(at, rest, &names::dns1123_subdomain(rest));
+    if signer.len() > 571 {
+        check.push(Error::too_long_bytes(at, 571));
+    }
+}
