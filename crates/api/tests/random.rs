@@ -155,7 +155,8 @@ fn random_objects_are_sealed_and_sealed_again() {
 
 #[test]
 fn deep_nesting_is_refused_before_the_stack_ends() {
-    let type_ = api::type_by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").expect("a type");
+    let type_ =
+        api::type_by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").expect("a type");
     let nested = |n: usize| "{\"not\":".repeat(n) + "{}" + &"}".repeat(n);
     let run = move || {
         let mut value = decode(nested(400).as_bytes(), type_).expect("decodes").value;

@@ -8,7 +8,7 @@ mod wire;
 
 pub use decode::decode;
 pub use encode::encode;
-pub use envelope::{Envelope, MAGIC, frame, unwrap, watch_event, wrap};
+pub use envelope::{Envelope, MAGIC, frame, push_list_item, unwrap, watch_event, wrap};
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 //! order along a type table. Not a typed struct: caches hold bytes (`Object`), trees live as long as one request.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Index;
 
 /// A JSON value. Integers are `i64`, as upstream's decoder has them; everything else numeric is a float.
@@ -160,8 +160,22 @@ impl Members {
         }
     }
 
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        let at = self.find(name)?;
+        Some(&mut self.members[at].1)
+    }
+
     pub fn into_map(self) -> Map {
         Map(self.members)
+    }
+
+    /// The map without these members.
+    pub fn into_map_without(self, names: &HashSet<Name>) -> Map {
+        let mut map = self.into_map();
+        if !names.is_empty() {
+            map.0.retain(|(n, _)| !names.contains(n));
+        }
+        map
     }
 
     fn find(&mut self, name: &str) -> Option<usize> {
@@ -172,6 +186,12 @@ impl Members {
             self.index.extend(self.members.iter().enumerate().map(|(at, (n, _))| ((&**n).into(), at)));
         }
         self.index.get(name).copied()
+    }
+}
+
+impl From<Map> for Members {
+    fn from(map: Map) -> Self {
+        Members { members: map.0, index: HashMap::new() }
     }
 }
 

@@ -29,8 +29,7 @@ fn tree() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
-            prop::collection::btree_map(text(), inner, 0..6)
-                .prop_map(|m| Value::Map(m.into_iter().collect::<Map>())),
+            prop::collection::btree_map(text(), inner, 0..6).prop_map(|m| Value::Map(m.into_iter().collect::<Map>())),
         ]
     })
 }

@@ -1,5 +1,7 @@
 //! JSON merge patch (RFC 7386).
 
+use std::collections::HashSet;
+
 use super::{PatchError, read_object};
 use crate::value::Members;
 use crate::{Map, Problem, Value};
@@ -23,22 +25,23 @@ pub fn merge_value(document: &mut Value, patch: Value) {
 }
 
 fn merge_maps(target: &mut Map, patch: Map) {
-    // new members go through an index: a patch may add very many
-    let mut added = Members::default();
+    // through an index: both may have very many members
+    let mut members = Members::from(std::mem::take(target));
+    let mut removed = HashSet::new();
     for (name, mut value) in patch.into_members() {
-        match (target.get_mut(&name), value.is_null()) {
-            (_, true) => {
-                target.remove(&name);
-            }
-            (Some(Value::Null), false) | (None, false) => {
+        if value.is_null() {
+            removed.insert(name);
+            continue;
+        }
+        match members.get_mut(&name) {
+            Some(old) if !old.is_null() => merge_value(old, value),
+            _ => {
                 prune(&mut value);
-                target.remove(&name);
-                added.put(name, value);
+                members.put(name, value);
             }
-            (Some(old), false) => merge_value(old, value),
         }
     }
-    target.as_members_mut().extend(added.into_map().into_members());
+    *target = members.into_map_without(&removed);
 }
 
 /// Nulls in new objects do not survive.

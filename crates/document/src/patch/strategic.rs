@@ -1,7 +1,10 @@
 //! Strategic merge patch: lists merge by the keys of the type table, directives say what else is meant.
 
+use std::collections::HashSet;
+
 use super::{PatchError, go_text, order, read_object};
 use crate::schema::{Kind, Shape};
+use crate::value::Members;
 use crate::{Field, Map, Problem, Type, Value};
 
 const DIRECTIVE: &str = "$patch";
@@ -83,6 +86,9 @@ pub(super) fn merge_map(mut original: Map, mut patch: Map, kind: Kind) -> Outcom
     }
     retain_keys(&mut original, &mut patch)?;
     order::set_element_order(&mut original, &mut patch, kind)?;
+    // through an index: both may have very many members
+    let mut members = Members::from(original);
+    let mut removed = HashSet::new();
     for (name, value) in patch.into_members() {
         let (name, deletes) = match name.strip_prefix(DELETE_FROM) {
             Some(rest) => match rest.strip_prefix('/') {
@@ -92,11 +98,11 @@ pub(super) fn merge_map(mut original: Map, mut patch: Map, kind: Kind) -> Outcom
             None => (name, false),
         };
         if value.is_null() {
-            original.remove(&name);
+            removed.insert(name);
             continue;
         }
-        let Some(old) = original.get_mut(&name) else {
-            original.push(name, value);
+        let Some(old) = members.get_mut(&name) else {
+            members.put(name, value);
             continue;
         };
         let merged = match (old.take(), value) {
@@ -110,9 +116,9 @@ pub(super) fn merge_map(mut original: Map, mut patch: Map, kind: Kind) -> Outcom
             }
             (_, new) => new,
         };
-        original.insert(name, merged);
+        members.put(name, merged);
     }
-    Ok(original)
+    Ok(members.into_map_without(&removed))
 }
 
 /// `$retainKeys`: members of the original that are not listed go; the patch may have no others.

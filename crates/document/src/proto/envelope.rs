@@ -56,6 +56,11 @@ fn type_meta(bytes: &[u8], envelope: &mut Envelope<'_>) -> Result<(), ProtoError
     Ok(())
 }
 
+/// Appends one item to the message of a list that was encoded without items: their field is the last one.
+pub fn push_list_item(raw: &[u8], list: &mut Vec<u8>) {
+    push_bytes(2, raw, list);
+}
+
 /// The message `WatchEvent` around an object in its envelope.
 pub fn watch_event(event: &str, object: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(object.len() + 24);
