@@ -9,7 +9,7 @@ use store::View;
 
 use crate::bootstrap_token;
 use crate::keys::PublicKeys;
-use crate::request_header::RequestHeader;
+use crate::request_header::{Link, RequestHeader};
 use crate::service_account::ServiceAccounts;
 use crate::static_tokens::StaticTokens;
 use crate::x509::{ClientCertificates, Peer};
@@ -94,7 +94,7 @@ pub struct Config {
 /// All authenticators in order.
 pub struct Chain {
     certificates: Option<ClientCertificates>,
-    request_header: Option<request_header_link::Link>,
+    request_header: Option<Link>,
     static_tokens: StaticTokens,
     service_accounts: ServiceAccounts,
     audiences: Vec<String>,
@@ -103,20 +103,21 @@ pub struct Chain {
     clock: fn() -> Time,
 }
 
-mod request_header_link {
-    pub(super) use crate::request_header::Link;
-}
-
 impl Chain {
     /// # Errors
-    /// A certificate authority that cannot be read, or a request-header authority that is the client authority and
-    /// names nobody.
+    /// A certificate authority that cannot be read, or one that is both for clients and for proxies of any name.
     pub fn new(config: Config) -> Result<Self, x509::BadAuthority> {
         let certificates = match config.client_authorities.is_empty() {
             true => None,
             false => Some(ClientCertificates::new(&config.client_authorities)?),
         };
-        let request_header = config.request_header.map(request_header_link::Link::new).transpose()?;
+        if let Some(proxy) = &config.request_header
+            && proxy.allowed_names.is_empty()
+            && proxy.authorities.iter().any(|a| config.client_authorities.contains(a))
+        {
+            return Err(x509::BadAuthority::AnyName);
+        }
+        let request_header = config.request_header.map(Link::new).transpose()?;
         Ok(Chain {
             certificates,
             request_header,

@@ -16,3 +16,6 @@ pub use keys::PublicKeys;
 pub use request_header::RequestHeader;
 pub use static_tokens::StaticTokens;
 pub use x509::Peer;
+
+#[cfg(test)]
+mod tests;

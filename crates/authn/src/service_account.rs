@@ -130,6 +130,3 @@ fn user(namespace: &str, name: &str, uid: &str, extra: &[(&str, &str)]) -> UserI
     }
     user
 }
-
-#[cfg(test)]
-mod tests;

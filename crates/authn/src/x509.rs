@@ -28,6 +28,8 @@ pub enum BadAuthority {
     Unreadable(usize),
     #[error("no usable certificate in the authority file")]
     Nothing,
+    #[error("the request-header authority is also the client authority: --requestheader-allowed-names must name its proxies")]
+    AnyName,
 }
 
 /// The certificates a connection came with, leaf first, and what became of checking them.

@@ -13,3 +13,6 @@ pub use discovery::Discovery;
 pub use keys::SigningKey;
 pub use pki::{Names, Pki};
 pub use token::{Bound, Claims, Reference, TokenSigner};
+
+#[cfg(test)]
+mod tests;
