@@ -1,7 +1,8 @@
 //! `cargo xtask generate`: the type tables, from the upstream reference beside the repository.
-//! Everything becomes plain static data in `crates/api/src/tables`; nothing else is written.
+//! Everything becomes plain static data in `crates/api/src/tables`; the OpenAPI documents go to `crates/api/openapi`.
 
 mod defaults;
+mod openapi;
 mod resources;
 mod rust;
 mod types;
@@ -15,7 +16,9 @@ use serde_json::Value;
 
 /// Writes the generated tables into crate `api`.
 pub(crate) fn run(_args: &[String]) -> Result<()> {
-    let reference = Reference::load(&crate::sh::root().join("../shared/reference/upstream"))?;
+    let folder = crate::sh::root().join("../shared/reference/upstream");
+    openapi::write(&folder, &crate::sh::root().join("crates/api/openapi"))?;
+    let reference = Reference::load(&folder)?;
     let out = crate::sh::root().join("crates/api/src/tables");
     let mut writer = Writer::new(&out)?;
     types::write(&reference, &mut writer)?;

@@ -41,6 +41,7 @@ impl Call<'_> {
     }
 
     async fn carry_out(&self, body: Incoming, extensions: http::Extensions, notes: &mut Notes) -> Result<Reply, Status> {
+        notes.warnings.extend(self.deprecation());
         let patch = self.patch_kind()?;
         self.offer().check(&self.head.headers)?;
         let registry = &self.handler.registry;
@@ -94,6 +95,15 @@ impl Call<'_> {
                 let form = Form { shape: Shape::Whole, ..maker.form };
                 respond::encoded(outcome.code, status.to_json().into_bytes(), api::type_of_meta("Status"), form)
             }
+        }
+    }
+
+    /// Kinds that are going away say so with every answer.
+    fn deprecation(&self) -> Option<String> {
+        match (self.row.group, self.row.kind) {
+            ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into()),
+            ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+".into()),
+            _ => None,
         }
     }
 
