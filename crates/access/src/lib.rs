@@ -112,8 +112,16 @@ mod tests {
 
     fn policy() -> Policy {
         let mut policy = Policy::default();
-        add(&mut policy, "clusterroles", "", "view", r#""rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}]"#);
-        let binding = |subject: &str, role: &str| format!(r#""subjects":[{subject}],"roleRef":{{"kind":"ClusterRole","name":"{role}"}}"#);
+        add(
+            &mut policy,
+            "clusterroles",
+            "",
+            "view",
+            r#""rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}]"#,
+        );
+        let binding = |subject: &str, role: &str| {
+            format!(r#""subjects":[{subject}],"roleRef":{{"kind":"ClusterRole","name":"{role}"}}"#)
+        };
         add(&mut policy, "clusterrolebindings", "", "all", &binding(r#"{"kind":"Group","name":"g"}"#, "view"));
         add(&mut policy, "rolebindings", "ns", "one", &binding(r#"{"kind":"User","name":"u"}"#, "view"));
         add(&mut policy, "rolebindings", "ns", "lost", &binding(r#"{"kind":"User","name":"u"}"#, "gone"));

@@ -10,7 +10,8 @@ use crate::chain::Refusal;
 /// What a token that nobody knows is called.
 pub const INVALID: &str = "invalid bearer token";
 
-const EXTRA_SPACE: &str = "the provided Authorization header contains extra space before the bearer token, and is ignored";
+const EXTRA_SPACE: &str =
+    "the provided Authorization header contains extra space before the bearer token, and is ignored";
 const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// The token of the first Authorization header. What is no credential gives `None`; a doubled space also a warning.
@@ -47,7 +48,9 @@ pub fn from_websocket(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         if token.is_some() {
             return Err(Refusal::new("multiple base64.bearer.authorization tokens specified"));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Refusal::new("invalid base64.bearer.authorization token encoding"))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| Refusal::new("invalid base64.bearer.authorization token encoding"))?;
         let text = String::from_utf8(bytes).map_err(|_| Refusal::new("invalid base64.bearer.authorization token"))?;
         if text.is_empty() {
             return Err(Refusal::new("missing bearer token"));

@@ -40,7 +40,8 @@ impl SecretBody {
 
 pub(crate) fn authenticate(token: &str, view: &View, now: Time) -> Option<UserInfo> {
     let (id, secret) = split(token)?;
-    let object = view.get(&Key::new(ResourceId::from_text("secrets"), "kube-system", &format!("bootstrap-token-{id}")))?;
+    let object =
+        view.get(&Key::new(ResourceId::from_text("secrets"), "kube-system", &format!("bootstrap-token-{id}")))?;
     if object.deletion.is_some() {
         return None;
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,7 +39,11 @@ impl PublicKeys {
     /// # Errors
     /// A key that cannot be read or is of another kind; the number is its place, from 0.
     pub fn from_der<'a>(keys: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, BadKey> {
-        keys.into_iter().enumerate().map(|(n, der)| Key::from_der(n, der)).collect::<Result<Vec<_>, _>>().map(|k| PublicKeys(k.into()))
+        keys.into_iter()
+            .enumerate()
+            .map(|(n, der)| Key::from_der(n, der))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|k| PublicKeys(k.into()))
     }
 
     pub fn is_empty(&self) -> bool {

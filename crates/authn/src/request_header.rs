@@ -39,7 +39,10 @@ impl Link {
         };
         let allowed = &self.names.allowed_names;
         if !allowed.is_empty() && !allowed.contains(&verified.common_name) {
-            return Finding::Refused(Refusal(format!("x509: subject with cn={} is not in the allowed list", verified.common_name)));
+            return Finding::Refused(Refusal(format!(
+                "x509: subject with cn={} is not in the allowed list",
+                verified.common_name
+            )));
         }
         match self.user(headers) {
             Some(user) => Finding::Known(Authenticated::new(Arc::new(user))),

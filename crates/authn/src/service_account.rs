@@ -90,7 +90,8 @@ impl ServiceAccounts {
         let audiences: Vec<String> = own.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if audiences.is_empty() && !self.audiences.is_empty() {
             let shown = |list: &[String]| list.iter().map(|s| meta::goquote::quote(s)).collect::<Vec<_>>().join(" ");
-            let text = format!("token audiences [{}] is invalid for the target audiences [{}]", shown(own), shown(wanted));
+            let text =
+                format!("token audiences [{}] is invalid for the target audiences [{}]", shown(own), shown(wanted));
             return Err(Refusal(text));
         }
         let mut found = if claims.iss == LEGACY_ISSUER {

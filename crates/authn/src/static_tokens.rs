@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn lines_are_token_user_uid_and_groups() {
-        let tokens = StaticTokens::parse("alice-token,alice,uid-alice,\"developers,ops\"\nbob-token,bob,uid-bob\n").unwrap();
+        let tokens =
+            StaticTokens::parse("alice-token,alice,uid-alice,\"developers,ops\"\nbob-token,bob,uid-bob\n").unwrap();
         let alice = tokens.find("alice-token").unwrap();
         assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "uid-alice"));
         assert_eq!(alice.groups, ["developers", "ops"]);

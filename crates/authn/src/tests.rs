@@ -50,7 +50,8 @@ fn object(resource: &str, namespace: &str, name: &str, uid: &str, rest: &str) ->
 fn view(objects: Vec<Object>) -> View {
     let reseal = std::sync::Arc::new(|_: Key, _: Revision, _: Bytes| Err("nothing is replayed".to_owned()));
     let (store, writer) = Store::open::<Test>(Box::new(store::log::Null), reseal, Options::default()).unwrap();
-    let writes = objects.into_iter().map(|o| Write { precondition: Precondition::Any, effect: Effect::Put(o) }).collect();
+    let writes =
+        objects.into_iter().map(|o| Write { precondition: Precondition::Any, effect: Effect::Put(o) }).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(writer.commit(Test(Transaction { writes, reads: Vec::new() }))).unwrap();
     store.view()
@@ -126,7 +127,11 @@ fn a_bound_token_ends_with_what_it_is_bound_to() {
     let good = || Ok(ACCOUNT.to_owned());
     check("", vec![account()], good());
     check("", vec![], refused(r#"serviceaccounts "sa" not found"#));
-    check("", vec![object("serviceaccounts", "ns", "sa", "u2", "")], refused("service account UID (u2) does not match claim (u1)"));
+    check(
+        "",
+        vec![object("serviceaccounts", "ns", "sa", "u2", "")],
+        refused("service account UID (u2) does not match claim (u1)"),
+    );
     check(pod, vec![account(), object("pods", "ns", "p", "p1", "")], good());
     check(pod, vec![account()], refused("service account token has been invalidated"));
     let other = object("pods", "ns", "p", "p2", "");
@@ -141,14 +146,19 @@ fn a_bound_token_ends_with_what_it_is_bound_to() {
     let both = format!("{pod}{node}");
     check(&both, vec![account(), object("pods", "ns", "p", "p1", "")], good());
     let secret = r#","secret":{"name":"s","uid":"s1"}"#;
-    check(secret, vec![account(), object("secrets", "ns", "s", "s2", "")], refused("secret UID (s2) does not match service account secret ref claim (s1)"));
+    check(
+        secret,
+        vec![account(), object("secrets", "ns", "s", "s2", "")],
+        refused("secret UID (s2) does not match service account secret ref claim (s1)"),
+    );
 }
 
 #[test]
 fn the_token_of_a_pod_says_where_it_runs() {
     let signer = Signer::new();
     let token = signer.sign(&claims(r#","pod":{"name":"p","uid":"p1"},"node":{"name":"n","uid":"n1"}"#));
-    let found = chain(&signer).review(&token, &[], &view(vec![account(), object("pods", "ns", "p", "p1", "")])).unwrap();
+    let found =
+        chain(&signer).review(&token, &[], &view(vec![account(), object("pods", "ns", "p", "p1", "")])).unwrap();
     let extra = |key: &str| found.user.extra[&format!("authentication.kubernetes.io/{key}")].join(",");
     assert_eq!(extra("pod-name") + &extra("pod-uid") + &extra("node-name") + &extra("node-uid"), "pp1nn1");
     assert_eq!(extra("credential-id"), "JTI=id");
@@ -188,7 +198,10 @@ fn signatures_issuers_and_audiences_are_checked() {
     let elsewhere = claims("").replace(ISSUER, "https://elsewhere");
     assert_eq!(review(&chain, &signer.sign(&elsewhere), &[], &view), Err("invalid bearer token".into()));
     let (body, _) = token.rsplit_once('.').unwrap();
-    let kid = body.replace(&URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#), &URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"x"}"#));
+    let kid = body.replace(
+        &URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#),
+        &URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"x"}"#),
+    );
     assert_eq!(review(&chain, &format!("{kid}.AA"), &[], &view), refused("invalid signature, no keys found"));
 }
 
@@ -202,16 +215,25 @@ fn a_legacy_token_lives_as_long_as_its_secret() {
             "kubernetes.io/serviceaccount/service-account.uid":"u1"}"#,
     );
     let secret = |token: &str| {
-        let data = format!(r#""data":{{"token":"{}"}},"type":"kubernetes.io/service-account-token""#, STANDARD.encode(token));
+        let data =
+            format!(r#""data":{{"token":"{}"}},"type":"kubernetes.io/service-account-token""#, STANDARD.encode(token));
         object("secrets", "ns", "t", "s1", &data)
     };
-    let check = |objects: Vec<Object>, want: Result<String, String>| assert_eq!(review(&chain, &token, &[], &view(objects)), want);
+    let check = |objects: Vec<Object>, want: Result<String, String>| {
+        assert_eq!(review(&chain, &token, &[], &view(objects)), want)
+    };
     check(vec![account(), secret(&token)], Ok(ACCOUNT.into()));
     check(vec![account()], refused("Token has been invalidated"));
     check(vec![account(), secret("other")], refused("Token does not match server's copy"));
-    let marked = Object { labels: [("kubernetes.io/legacy-token-invalid-since", "2026-01-01")].into_iter().collect(), ..secret(&token) };
+    let marked = Object {
+        labels: [("kubernetes.io/legacy-token-invalid-since", "2026-01-01")].into_iter().collect(),
+        ..secret(&token)
+    };
     let refusal = review(&chain, &token, &[], &view(vec![account(), marked])).unwrap_err();
-    assert!(refusal.contains("the token in secret ns/t for service account ns/sa has been marked invalid."), "{refusal}");
+    assert!(
+        refusal.contains("the token in secret ns/t for service account ns/sa has been marked invalid."),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -219,7 +241,11 @@ fn bootstrap_tokens_are_their_secrets_and_nothing_else() {
     let signer = Signer::new();
     let chain = chain(&signer);
     let secret = |pairs: &[(&str, &str)]| {
-        let mut data = vec![("token-id", "abcdef"), ("token-secret", "0123456789abcdef"), ("usage-bootstrap-authentication", "true")];
+        let mut data = vec![
+            ("token-id", "abcdef"),
+            ("token-secret", "0123456789abcdef"),
+            ("usage-bootstrap-authentication", "true"),
+        ];
         data.retain(|(key, _)| pairs.iter().all(|(k, _)| k != key));
         data.extend_from_slice(pairs);
         let members: Vec<String> = data.iter().map(|(k, v)| format!("\"{k}\":\"{}\"", STANDARD.encode(v))).collect();
@@ -239,7 +265,13 @@ fn bootstrap_tokens_are_their_secrets_and_nothing_else() {
     check(&[("expiration", "never")], false);
     check(&[("usage-bootstrap-authentication", "yes")], false);
     check(&[("auth-extra-groups", "system:bootstrappers:a,system:masters")], false);
-    let found = chain.review(token, &[], &view(vec![secret(&[("auth-extra-groups", "system:bootstrappers:b,system:bootstrappers:a")])])).unwrap();
+    let found = chain
+        .review(
+            token,
+            &[],
+            &view(vec![secret(&[("auth-extra-groups", "system:bootstrappers:b,system:bootstrappers:a")])]),
+        )
+        .unwrap();
     let want = ["system:bootstrappers", "system:bootstrappers:a", "system:bootstrappers:b", "system:authenticated"];
     assert_eq!(found.user.groups, want);
 }
@@ -370,7 +402,12 @@ fn a_front_proxy_says_who_the_user_is() {
     let find = |peer: &Peer, pairs: &[(&'static str, &str)]| {
         chain.authenticate(&Request { peer: Some(peer), headers: &headers(pairs) }, &view).unwrap().user
     };
-    let pairs = [("x-remote-user", "jane"), ("x-remote-group", "dev"), ("x-remote-extra-acme.com%2fteam", "x"), ("x-remote-uid", "7")];
+    let pairs = [
+        ("x-remote-user", "jane"),
+        ("x-remote-group", "dev"),
+        ("x-remote-extra-acme.com%2fteam", "x"),
+        ("x-remote-uid", "7"),
+    ];
     let jane = find(&proxy, &pairs);
     assert_eq!((jane.name.as_str(), jane.uid.as_str()), ("jane", ""));
     assert_eq!(jane.groups, ["dev", "system:authenticated"]);

@@ -28,7 +28,9 @@ pub enum BadAuthority {
     Unreadable(usize),
     #[error("no usable certificate in the authority file")]
     Nothing,
-    #[error("the request-header authority is also the client authority: --requestheader-allowed-names must name its proxies")]
+    #[error(
+        "the request-header authority is also the client authority: --requestheader-allowed-names must name its proxies"
+    )]
     AnyName,
 }
 
@@ -110,7 +112,8 @@ impl Authorities {
         self.verifier
             .verify_client_cert(leaf, intermediates, at)
             .map_err(|error| failed(chain, &format!("x509: {error}")))?;
-        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| Refusal::new("the certificate cannot be read"))?;
+        let (_, parsed) =
+            X509Certificate::from_der(leaf).map_err(|_| Refusal::new("the certificate cannot be read"))?;
         let validity = parsed.validity();
         Ok(Verified {
             common_name: common_name(&parsed),
@@ -149,7 +152,8 @@ fn user(certificate: &X509Certificate<'_>, der: &[u8]) -> Result<UserInfo, Refus
 
 fn uid(certificate: &X509Certificate<'_>) -> Result<String, Refusal> {
     let oid = Oid::from(UID).map_err(|_| Refusal::new("the uid attribute cannot be named"))?;
-    let values: Vec<_> = certificate.subject().iter_by_oid(&oid).map(|a| a.as_str().unwrap_or_default().to_owned()).collect();
+    let values: Vec<_> =
+        certificate.subject().iter_by_oid(&oid).map(|a| a.as_str().unwrap_or_default().to_owned()).collect();
     match values.as_slice() {
         [] => Ok(String::new()),
         [uid] if !uid.is_empty() => Ok(uid.clone()),

@@ -19,10 +19,20 @@ const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// The object, as it is to be sent (kind and apiVersion included).
-    Create { key: Key, object: Value },
-    Update { key: Key, object: Value },
+    Create {
+        key: Key,
+        object: Value,
+    },
+    Update {
+        key: Key,
+        object: Value,
+    },
     /// A binding whose roleRef differs: delete (it has this uid), then create.
-    Replace { key: Key, uid: String, object: Value },
+    Replace {
+        key: Key,
+        uid: String,
+        object: Value,
+    },
 }
 
 /// The default objects.
@@ -58,7 +68,11 @@ pub fn reconcile(existing: &Value, wanted: &Value) -> Option<Value> {
     }
     let mut changed = add_missing(&mut object, wanted, "labels");
     changed |= add_missing(&mut object, wanted, "annotations");
-    changed |= if wanted.get("roleRef").is_some() { add_subjects(&mut object, wanted) } else { add_rules(&mut object, wanted) };
+    changed |= if wanted.get("roleRef").is_some() {
+        add_subjects(&mut object, wanted)
+    } else {
+        add_rules(&mut object, wanted)
+    };
     changed.then_some(object)
 }
 
@@ -151,8 +165,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_of_a_rule_comes_back_as_single_rights_at_the_end() {
-        let wanted = value(r#"{"kind":"ClusterRole","metadata":{},"rules":[{"verbs":["get","list"],"apiGroups":[""],"resources":["a","b"]}]}"#);
-        let existing = value(r#"{"metadata":{},"rules":[{"verbs":["list"],"apiGroups":[""],"resources":["a","b"]},{"verbs":["x"],"apiGroups":[""],"resources":["c"]}]}"#);
+        let wanted = value(
+            r#"{"kind":"ClusterRole","metadata":{},"rules":[{"verbs":["get","list"],"apiGroups":[""],"resources":["a","b"]}]}"#,
+        );
+        let existing = value(
+            r#"{"metadata":{},"rules":[{"verbs":["list"],"apiGroups":[""],"resources":["a","b"]},{"verbs":["x"],"apiGroups":[""],"resources":["c"]}]}"#,
+        );
         let rules = reconcile(&existing, &wanted).unwrap()["rules"].clone();
         let want = value(
             r#"[{"verbs":["list"],"apiGroups":[""],"resources":["a","b"]},{"verbs":["x"],"apiGroups":[""],"resources":["c"]},
@@ -184,7 +202,9 @@ mod tests {
 
     #[test]
     fn missing_default_subjects_are_appended_to_those_that_are_there() {
-        let wanted = value(r#"{"kind":"ClusterRoleBinding","metadata":{},"subjects":[{"kind":"Group","name":"g"}],"roleRef":{"name":"r"}}"#);
+        let wanted = value(
+            r#"{"kind":"ClusterRoleBinding","metadata":{},"subjects":[{"kind":"Group","name":"g"}],"roleRef":{"name":"r"}}"#,
+        );
         let existing = value(r#"{"metadata":{},"subjects":[{"kind":"User","name":"u"}],"roleRef":{"name":"r"}}"#);
         assert_eq!(
             reconcile(&existing, &wanted).unwrap()["subjects"],

@@ -138,7 +138,12 @@ impl Authorizer for Always {
         }
         let all = || vec!["*".to_owned()];
         Rules {
-            resource: vec![crate::ResourceRule { verbs: all(), api_groups: all(), resources: all(), resource_names: vec![] }],
+            resource: vec![crate::ResourceRule {
+                verbs: all(),
+                api_groups: all(),
+                resources: all(),
+                resource_names: vec![],
+            }],
             non_resource: vec![crate::NonResourceRule { verbs: all(), urls: all() }],
             ..Default::default()
         }

@@ -130,7 +130,11 @@ impl Question<'_> {
     }
 
     fn write_status(&self) -> Answer {
-        if matches!(self.verb(), "update" | "patch") { self.related() } else { refuse("can only get/update/patch this type") }
+        if matches!(self.verb(), "update" | "patch") {
+            self.related()
+        } else {
+            refuse("can only get/update/patch this type")
+        }
     }
 
     fn account(&self) -> Answer {

@@ -7,8 +7,8 @@ pub mod policy;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use meta::goquote::quote;
 use meta::UserInfo;
+use meta::goquote::quote;
 use store::{Store, View};
 
 pub use index::{Grant, Observe, Policy};

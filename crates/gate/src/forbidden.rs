@@ -1,7 +1,7 @@
 //! The 403 in upstream's words.
 
-use meta::{Attributes, Status, UserInfo};
 use meta::goquote::quote;
+use meta::{Attributes, Status, UserInfo};
 
 /// What the user is told: never more than it asked, except the authorizers' reason.
 pub fn forbidden(user: &UserInfo, a: &Attributes, reason: &str) -> Status {

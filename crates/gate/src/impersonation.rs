@@ -8,7 +8,9 @@ use authn::request_header::percent_decode;
 use authz::{Authorizer, Question, Record};
 use http::HeaderMap;
 use meta::goquote::quote;
-use meta::user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED, split_service_account};
+use meta::user::{
+    ANONYMOUS, AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED, split_service_account,
+};
 use meta::{Attributes, Status, UserInfo, names};
 use parking_lot::Mutex;
 use store::View;
@@ -66,7 +68,8 @@ enum Mode {
     Legacy,
 }
 
-const ORDER: [Mode; 5] = [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo, Mode::Legacy];
+const ORDER: [Mode; 5] =
+    [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo, Mode::Legacy];
 
 /// The caller as whom it wants to be, if it may.
 pub(crate) fn apply(
@@ -278,7 +281,10 @@ fn bad_extra(key: &str, values: &[String]) -> Option<String> {
         Some((domain, _)) => names::dns1123_subdomain(domain),
     };
     if let Some(why) = why.first() {
-        return Some(format!("impersonating an invalid key in extra is not allowed: extra.key: Invalid value: {}: {why}", quote(key)));
+        return Some(format!(
+            "impersonating an invalid key in extra is not allowed: extra.key: Invalid value: {}: {why}",
+            quote(key)
+        ));
     }
     if key != key.to_lowercase() {
         return Some(format!("impersonating a non-lowercase key in extra is not allowed: {}", quote(key)));
@@ -295,7 +301,8 @@ fn go_print(user: &UserInfo) -> String {
         let quoted: Vec<String> = items.iter().map(|s| quote(s)).collect();
         if quoted.is_empty() { "[]string(nil)".to_owned() } else { format!("[]string{{{}}}", quoted.join(", ")) }
     };
-    let extra: Vec<String> = user.extra.iter().map(|(key, values)| format!("{}:{}", quote(key), list(values))).collect();
+    let extra: Vec<String> =
+        user.extra.iter().map(|(key, values)| format!("{}:{}", quote(key), list(values))).collect();
     let extra = if extra.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", extra.join(", ")) };
     format!(
         "&user.DefaultInfo{{Name:{}, UID:{}, Groups:{}, Extra:map[string][]string{extra}}}",
@@ -344,7 +351,11 @@ mod tests {
 
     #[test]
     fn a_user_is_printed_as_go_prints_the_struct() {
-        let user = UserInfo { groups: vec!["dev".into()], extra: [("s".to_owned(), vec!["v".to_owned()])].into(), ..Default::default() };
+        let user = UserInfo {
+            groups: vec!["dev".into()],
+            extra: [("s".to_owned(), vec!["v".to_owned()])].into(),
+            ..Default::default()
+        };
         let want = r#"&user.DefaultInfo{Name:"", UID:"", Groups:[]string{"dev"}, Extra:map[string][]string{"s":[]string{"v"}}}"#;
         assert_eq!(go_print(&user), want);
         assert!(go_print(&UserInfo::default()).ends_with("Groups:[]string(nil), Extra:map[string][]string(nil)}"));

@@ -112,7 +112,9 @@ impl Gate {
     pub fn seal_internal(&self, passage: &Passage, transaction: Transaction) -> Result<Admitted, Status> {
         match passage.user().name == meta::user::API_SERVER && passage.user().in_group(meta::user::MASTERS) {
             true => Ok(Admitted::new(transaction)),
-            false => Err(Status::forbidden(&passage.attributes().group_resource(), "", "only for the API server itself")),
+            false => {
+                Err(Status::forbidden(&passage.attributes().group_resource(), "", "only for the API server itself"))
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use meta::Time;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, date_time_ymd,
 };
 
 const YEAR: i64 = 365 * 86_400;
@@ -37,11 +37,22 @@ pub struct Subject {
 
 impl Subject {
     pub fn client(common_name: &str, organization: &str) -> Self {
-        Subject { common_name: common_name.into(), organization: organization.into(), client: true, ..Default::default() }
+        Subject {
+            common_name: common_name.into(),
+            organization: organization.into(),
+            client: true,
+            ..Default::default()
+        }
     }
 
     pub fn server(common_name: &str, organization: &str, names: Vec<String>) -> Self {
-        Subject { common_name: common_name.into(), organization: organization.into(), names, server: true, ..Default::default() }
+        Subject {
+            common_name: common_name.into(),
+            organization: organization.into(),
+            names,
+            server: true,
+            ..Default::default()
+        }
     }
 }
 
@@ -94,7 +105,8 @@ impl CertificateAuthority {
         let key = KeyPair::generate().map_err(|_| CertificateError::Failed)?;
         let mut params = params(common_name, "", 10 * YEAR);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key).map_err(|_| CertificateError::Failed)?;
         let identity = Identity { certificate: certificate.pem(), key: key.serialize_pem() };
         Ok((CertificateAuthority::load(&identity)?, identity))

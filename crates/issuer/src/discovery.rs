@@ -65,7 +65,9 @@ impl Jwk {
         let (_, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
         let (algorithm, kind, numbers) = match info.parsed().ok()? {
             PublicKey::RSA(rsa) => {
-                let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes.iter().copied().skip_while(|b| *b == 0).collect::<Vec<u8>>());
+                let number = |bytes: &[u8]| {
+                    URL_SAFE_NO_PAD.encode(bytes.iter().copied().skip_while(|b| *b == 0).collect::<Vec<u8>>())
+                };
                 ("RS256", "RSA", format!(r#""n":"{}","e":"{}""#, number(rsa.modulus), number(rsa.exponent)))
             }
             PublicKey::EC(point) => {
@@ -75,7 +77,11 @@ impl Jwk {
                     _ => ("ES512", "P-521"),
                 };
                 let (x, y) = point.data().get(1..)?.split_at_checked((point.data().len() - 1) / 2)?;
-                let numbers = format!(r#""crv":"{curve}","x":"{}","y":"{}""#, URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+                let numbers = format!(
+                    r#""crv":"{curve}","x":"{}","y":"{}""#,
+                    URL_SAFE_NO_PAD.encode(x),
+                    URL_SAFE_NO_PAD.encode(y)
+                );
                 (algorithm, "EC", numbers)
             }
             _ => return None,
@@ -87,7 +93,9 @@ impl Jwk {
 fn key_set(keys: &[Jwk]) -> String {
     let printed: Vec<String> = keys
         .iter()
-        .map(|k| format!(r#"{{"use":"sig","kty":"{}","kid":"{}","alg":"{}",{}}}"#, k.kind, k.id, k.algorithm, k.numbers))
+        .map(|k| {
+            format!(r#"{{"use":"sig","kty":"{}","kid":"{}","alg":"{}",{}}}"#, k.kind, k.id, k.algorithm, k.numbers)
+        })
         .collect();
     format!(r#"{{"keys":[{}]}}"#, printed.join(","))
 }

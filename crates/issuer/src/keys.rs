@@ -4,8 +4,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -84,7 +84,9 @@ impl SigningKey {
             (&ECDSA_P521_SHA512_FIXED_SIGNING, "ES512"),
         ];
         curves.into_iter().find_map(|(curve, algorithm)| {
-            let pair = EcdsaKeyPair::from_private_key_der(curve, der).or_else(|_| EcdsaKeyPair::from_pkcs8(curve, der)).ok()?;
+            let pair = EcdsaKeyPair::from_private_key_der(curve, der)
+                .or_else(|_| EcdsaKeyPair::from_pkcs8(curve, der))
+                .ok()?;
             SigningKey::of_ecdsa(pair, algorithm).ok()
         })
     }
@@ -137,7 +139,8 @@ pub fn public_keys_from_pem(text: &str) -> Result<Vec<Vec<u8>>, KeyError> {
                 keys.push(parsed.public_key().raw.to_vec());
             }
             label if label.ends_with("PRIVATE KEY") => {
-                let key = SigningKey::from_der(&block.contents).ok_or_else(|| KeyError::Unsupported(label.to_owned()))?;
+                let key =
+                    SigningKey::from_der(&block.contents).ok_or_else(|| KeyError::Unsupported(label.to_owned()))?;
                 keys.push(key.public);
             }
             _ => {}
@@ -148,7 +151,8 @@ pub fn public_keys_from_pem(text: &str) -> Result<Vec<Vec<u8>>, KeyError> {
 
 /// SubjectPublicKeyInfo around a PKCS#1 public key.
 fn wrap_rsa(pkcs1: &[u8]) -> Vec<u8> {
-    const ALGORITHM: [u8; 15] = [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+    const ALGORITHM: [u8; 15] =
+        [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
     let mut bits = vec![0];
     bits.extend_from_slice(pkcs1);
     let mut body = ALGORITHM.to_vec();

@@ -65,7 +65,8 @@ impl Pki {
         let get = |file: &str, subject: Subject| ensure_identity(dir, file, &authority, &subject);
         let server = get("apiserver", Subject::server("kube-apiserver", "", names.server.clone()))?;
         let admin = get("admin", Subject::client("kubernetes-admin", meta::user::MASTERS))?;
-        let kubelet_client = get("apiserver-kubelet-client", Subject::client("kube-apiserver-kubelet-client", meta::user::MASTERS))?;
+        let kubelet_client =
+            get("apiserver-kubelet-client", Subject::client("kube-apiserver-kubelet-client", meta::user::MASTERS))?;
         let node = format!("{}{}", meta::user::NODE_PREFIX, names.node);
         let (mut node_client, mut node_server) = (None, None);
         if !names.node.is_empty() {
@@ -110,7 +111,12 @@ fn ensure_authority(dir: &Path) -> Result<CertificateAuthority, PkiError> {
     Ok(authority)
 }
 
-fn ensure_identity(dir: &Path, file: &str, authority: &CertificateAuthority, subject: &Subject) -> Result<Identity, PkiError> {
+fn ensure_identity(
+    dir: &Path,
+    file: &str,
+    authority: &CertificateAuthority,
+    subject: &Subject,
+) -> Result<Identity, PkiError> {
     if let Some(identity) = read(dir, file)?
         && identity.belongs_together()
         && is_good(&identity.certificate, authority, subject)

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -83,7 +85,10 @@ fn the_key_set_names_every_key_and_only_for_https_issuers() {
         r#"{{"issuer":"https://issuer","jwks_uri":"{uri}","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256"]}}"#
     );
     assert_eq!(made.configuration, want);
-    let start = format!(r#"{{"keys":[{{"use":"sig","kty":"EC","kid":"{}","alg":"ES256","crv":"P-256","x":""#, keys::key_id(&public[0]));
+    let start = format!(
+        r#"{{"keys":[{{"use":"sig","kty":"EC","kid":"{}","alg":"ES256","crv":"P-256","x":""#,
+        keys::key_id(&public[0])
+    );
     assert!(made.keys.starts_with(&start), "{}", made.keys);
     assert_eq!(Discovery::new("http://issuer", uri, []), None);
     assert_eq!(Discovery::new("https://issuer?x", uri, []), None);

@@ -21,7 +21,10 @@ pub enum Bound {
     #[default]
     Nothing,
     /// With the node the pod runs on, when it is known.
-    Pod { pod: Reference, node: Option<Reference> },
+    Pod {
+        pod: Reference,
+        node: Option<Reference>,
+    },
     Secret(Reference),
     Node(Reference),
 }

@@ -87,7 +87,10 @@ fn check_bound(
         return Err(Refusal::new("service account token has been invalidated"));
     };
     if *object.uid != *bound.uid {
-        return Err(Refusal(format!("{what} ({}) does not match service account {claim} claim ({})", object.uid, bound.uid)));
+        return Err(Refusal(format!(
+            "{what} ({}) does not match service account {claim} claim ({})",
+            object.uid, bound.uid
+        )));
     }
     if is_gone(&object, now) {
         return Err(Refusal::new("service account token has been invalidated"));

@@ -79,7 +79,13 @@ impl<'a> Token<'a> {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header = serde_json::from_slice(&decode(header)?).ok()?;
         let claims = serde_json::from_slice(&decode(payload)?).ok()?;
-        Some(Token { alg: header.alg, kid: header.kid, claims, message: message.as_bytes(), signature: decode(signature)? })
+        Some(Token {
+            alg: header.alg,
+            kid: header.kid,
+            claims,
+            message: message.as_bytes(),
+            signature: decode(signature)?,
+        })
     }
 }
 

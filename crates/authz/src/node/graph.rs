@@ -49,7 +49,9 @@ impl Graph {
     /// Whether a pod of the node refers to this object, for secrets also through a volume.
     pub fn uses(&self, node: &str, resource: &str, namespace: &str, name: &str) -> bool {
         let direct = self.pods_of(node).any(|pod| *pod.namespace == *namespace && pod.refers(resource, name));
-        direct || (resource == "secrets" && self.volumes_with(namespace, name).any(|volume| self.uses_volume(node, volume)))
+        direct
+            || (resource == "secrets"
+                && self.volumes_with(namespace, name).any(|volume| self.uses_volume(node, volume)))
     }
 
     /// Whether a pod of the node uses the claim that this volume is bound to.

@@ -26,7 +26,9 @@ fn a_pods_references_of_every_kind_lead_to_its_node() {
           {"name":"e","ephemeral":{}},{"name":"p","projected":{"sources":[{"configMap":{"name":"projected"}}]}}]}"#;
     json::parse(spec.as_bytes()).unwrap();
     let graph = put(&Graph::default(), pod("p", "n", spec));
-    let check = |resource: &str, name: &str, want: bool| assert_eq!(graph.uses("n", resource, "ns", name), want, "{resource} {name}");
+    let check = |resource: &str, name: &str, want: bool| {
+        assert_eq!(graph.uses("n", resource, "ns", name), want, "{resource} {name}")
+    };
     for (resource, name) in [
         ("serviceaccounts", "sa"),
         ("secrets", "pull"),

@@ -18,11 +18,14 @@ pub fn break_down(rule: &Rule) -> Vec<Rule> {
     for group in &rule.api_groups {
         for resource in &rule.resources {
             for verb in &rule.verbs {
-                let atom = Rule { api_groups: one(group), resources: one(resource), verbs: one(verb), ..Rule::default() };
+                let atom =
+                    Rule { api_groups: one(group), resources: one(resource), verbs: one(verb), ..Rule::default() };
                 if rule.resource_names.is_empty() {
                     atoms.push(atom);
                 } else {
-                    atoms.extend(rule.resource_names.iter().map(|name| Rule { resource_names: one(name), ..atom.clone() }));
+                    atoms.extend(
+                        rule.resource_names.iter().map(|name| Rule { resource_names: one(name), ..atom.clone() }),
+                    );
                 }
             }
         }
@@ -51,9 +54,7 @@ fn all(set: &[String], wanted: &[String]) -> bool {
 
 fn resource_covered(set: &[String], resource: &str) -> bool {
     set.iter().any(|s| {
-        s == "*"
-            || s == resource
-            || resource.split_once('/').is_some_and(|(_, sub)| s.strip_prefix("*/") == Some(sub))
+        s == "*" || s == resource || resource.split_once('/').is_some_and(|(_, sub)| s.strip_prefix("*/") == Some(sub))
     })
 }
 
@@ -61,10 +62,15 @@ fn resource_covered(set: &[String], resource: &str) -> bool {
 fn compact(atoms: Vec<Rule>) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
     let simple = |r: &Rule| {
-        r.resource_names.is_empty() && r.non_resource_urls.is_empty() && r.api_groups.len() == 1 && r.resources.len() == 1
+        r.resource_names.is_empty()
+            && r.non_resource_urls.is_empty()
+            && r.api_groups.len() == 1
+            && r.resources.len() == 1
     };
     for atom in atoms {
-        let known = out.iter_mut().find(|r| simple(r) && simple(&atom) && r.api_groups == atom.api_groups && r.resources == atom.resources);
+        let known = out
+            .iter_mut()
+            .find(|r| simple(r) && simple(&atom) && r.api_groups == atom.api_groups && r.resources == atom.resources);
         match known {
             Some(rule) => rule.verbs.extend(atom.verbs),
             None => out.push(atom),
@@ -87,8 +93,11 @@ fn print(rule: &Rule) -> String {
         ("ResourceNames", &rule.resource_names),
         ("Verbs", &rule.verbs),
     ];
-    let shown: Vec<String> =
-        parts.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name}:{}", quoted_list(list))).collect();
+    let shown: Vec<String> = parts
+        .iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(name, list)| format!("{name}:{}", quoted_list(list)))
+        .collect();
     format!("{{{}}}", shown.join(", "))
 }
 

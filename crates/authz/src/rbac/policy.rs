@@ -117,7 +117,8 @@ impl Subject {
             SubjectKind::Group => user.in_group(&self.name),
             SubjectKind::ServiceAccount => {
                 !self.namespace.is_empty()
-                    && split_service_account(&user.name).is_some_and(|(ns, name)| ns == &*self.namespace && name == &*self.name)
+                    && split_service_account(&user.name)
+                        .is_some_and(|(ns, name)| ns == &*self.namespace && name == &*self.name)
             }
         }
     }
@@ -125,7 +126,9 @@ impl Subject {
     /// `Group "g"`; an account's name stands before its namespace.
     pub fn describe(&self) -> String {
         match self.kind {
-            SubjectKind::ServiceAccount => format!("ServiceAccount {}", quote(&format!("{}/{}", self.name, self.namespace))),
+            SubjectKind::ServiceAccount => {
+                format!("ServiceAccount {}", quote(&format!("{}/{}", self.name, self.namespace)))
+            }
             kind => format!("{} {}", kind.as_str(), quote(&self.name)),
         }
     }

@@ -57,12 +57,28 @@ fn the_reason_names_binding_role_and_the_first_subject_that_fits() {
     let mut policy = Policy::default();
     add(&mut policy, "clusterroles", "", "cr", PODS);
     add(&mut policy, "roles", "ns", "r", PODS);
-    add(&mut policy, "clusterrolebindings", "", "crb", &bind("ClusterRole", "cr", r#"{"kind":"Group","name":"g"},{"kind":"User","name":"u"}"#));
+    add(
+        &mut policy,
+        "clusterrolebindings",
+        "",
+        "crb",
+        &bind("ClusterRole", "cr", r#"{"kind":"Group","name":"g"},{"kind":"User","name":"u"}"#),
+    );
     add(&mut policy, "rolebindings", "ns", "rb", &bind("Role", "r", r#"{"kind":"ServiceAccount","name":"sa"}"#));
-    let check = |user: &UserInfo, namespace: &str, want: &str| assert_eq!(decide(&policy, user, &get_pods(namespace)).1, want, "{user:?}");
+    let check = |user: &UserInfo, namespace: &str, want: &str| {
+        assert_eq!(decide(&policy, user, &get_pods(namespace)).1, want, "{user:?}")
+    };
     let none: [&str; 0] = [];
-    check(&UserInfo::new("u", ["g"]), "", r#"RBAC: allowed by ClusterRoleBinding "crb" of ClusterRole "cr" to Group "g""#);
-    check(&UserInfo::new("u", none), "other", r#"RBAC: allowed by ClusterRoleBinding "crb" of ClusterRole "cr" to User "u""#);
+    check(
+        &UserInfo::new("u", ["g"]),
+        "",
+        r#"RBAC: allowed by ClusterRoleBinding "crb" of ClusterRole "cr" to Group "g""#,
+    );
+    check(
+        &UserInfo::new("u", none),
+        "other",
+        r#"RBAC: allowed by ClusterRoleBinding "crb" of ClusterRole "cr" to User "u""#,
+    );
     let account = UserInfo::service_account("ns", "sa", "");
     check(&account, "ns", r#"RBAC: allowed by RoleBinding "rb/ns" of Role "r" to ServiceAccount "sa/ns""#);
     check(&account, "other", "");
@@ -88,7 +104,9 @@ fn a_missing_role_is_the_reason_of_a_refusal() {
 
 #[test]
 fn rules_match_as_upstreams_do() {
-    let rule = |text: &str| -> Rule { Rule::list_of(&json::parse(format!(r#"{{"rules":[{text}]}}"#).as_bytes()).unwrap()).remove(0) };
+    let rule = |text: &str| -> Rule {
+        Rule::list_of(&json::parse(format!(r#"{{"rules":[{text}]}}"#).as_bytes()).unwrap()).remove(0)
+    };
     let check = |text: &str, a: &Attributes, want: bool| assert_eq!(rule(text).allows(a), want, "{text} {a:?}");
     let pod = get_pods("ns");
     let log = get_pods("ns").with_subresource("log");
@@ -102,7 +120,11 @@ fn rules_match_as_upstreams_do() {
     check(r#"{"verbs":["GET"],"apiGroups":[""],"resources":["pods"]}"#, &pod, false);
     check(r#"{"verbs":["get"],"apiGroups":["apps"],"resources":["pods"]}"#, &pod, false);
     check(r#"{"verbs":["get"],"apiGroups":[""],"resources":["pods"],"resourceNames":["q"]}"#, &pod, false);
-    check(r#"{"verbs":["list"],"apiGroups":[""],"resources":["pods"],"resourceNames":[""]}"#, &Attributes::resource("list", "", "v1", "pods", "ns", ""), true);
+    check(
+        r#"{"verbs":["list"],"apiGroups":[""],"resources":["pods"],"resourceNames":[""]}"#,
+        &Attributes::resource("list", "", "v1", "pods", "ns", ""),
+        true,
+    );
     let path = Attributes::path("get", "/a/b");
     check(r#"{"verbs":["get"],"nonResourceURLs":["/a/*"]}"#, &path, true);
     check(r#"{"verbs":["get"],"nonResourceURLs":["/a"]}"#, &path, false);
@@ -181,7 +203,14 @@ fn the_index_decides_as_a_plain_walk_over_all_bindings() {
                 naive.bindings.push((namespace.into(), name.into(), super::Binding::from_object(&stored)));
             }
             let user = random_user(&mut dice);
-            let a = Attributes::resource(dice.pick(&["get", "list"]), "", "v1", dice.pick(&["pods", "secrets"]), dice.pick(&namespaces), "p");
+            let a = Attributes::resource(
+                dice.pick(&["get", "list"]),
+                "",
+                "v1",
+                dice.pick(&["pods", "secrets"]),
+                dice.pick(&namespaces),
+                "p",
+            );
             assert_eq!(decide(&policy, &user, &a).0, naive.allows(&user, &a), "seed {seed} {user:?} {a:?}");
         }
     }
@@ -217,7 +246,13 @@ fn refusal(policy: &Policy, resource: &str, old: Option<&str>, new: &str, may: b
 #[test]
 fn a_role_may_grant_only_what_its_writer_holds() {
     let mut policy = Policy::default();
-    add(&mut policy, "clusterroles", "", "pods", r#""rules":[{"verbs":["get","list"],"apiGroups":[""],"resources":["pods"]}]"#);
+    add(
+        &mut policy,
+        "clusterroles",
+        "",
+        "pods",
+        r#""rules":[{"verbs":["get","list"],"apiGroups":[""],"resources":["pods"]}]"#,
+    );
     add(&mut policy, "rolebindings", "ns", "b", &bind("ClusterRole", "pods", r#"{"kind":"User","name":"u"}"#));
     let role = |rules: &str| format!(r#"{{"metadata":{{"name":"x"}},"rules":[{rules}]}}"#);
     let fine = role(r#"{"verbs":["list"],"apiGroups":[""],"resources":["pods"],"resourceNames":["a"]}"#);
@@ -240,7 +275,10 @@ fn a_role_may_grant_only_what_its_writer_holds() {
     assert_eq!(refusal(&policy, "roles", Some(&wide), &wide, false), None, "nothing but bookkeeping changes");
     let labelled = wide.replace(r#""name":"x""#, r#""name":"x","labels":{"a":"b"}"#);
     assert!(refusal(&policy, "roles", Some(&wide), &labelled, false).is_some(), "a label needs all rights");
-    assert!(refusal(&policy, "clusterroles", None, &fine, false).is_some(), "rights in a namespace are none in the cluster");
+    assert!(
+        refusal(&policy, "clusterroles", None, &fine, false).is_some(),
+        "rights in a namespace are none in the cluster"
+    );
 }
 
 #[test]
@@ -249,7 +287,13 @@ fn an_aggregation_rule_needs_everything() {
     let want = r#"clusterroles.rbac.authorization.k8s.io "x" is forbidden: must have cluster-admin privileges to use the aggregationRule"#;
     let mut policy = Policy::default();
     assert_eq!(refusal(&policy, "clusterroles", None, role, false), Some((403, want.into())));
-    add(&mut policy, "clusterroles", "", "all", r#""rules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"]},{"verbs":["*"],"nonResourceURLs":["*"]}]"#);
+    add(
+        &mut policy,
+        "clusterroles",
+        "",
+        "all",
+        r#""rules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"]},{"verbs":["*"],"nonResourceURLs":["*"]}]"#,
+    );
     add(&mut policy, "clusterrolebindings", "", "all", &bind("ClusterRole", "all", r#"{"kind":"Group","name":"g2"}"#));
     assert_eq!(refusal(&policy, "clusterroles", None, role, false), None);
 }
@@ -258,17 +302,25 @@ fn an_aggregation_rule_needs_everything() {
 fn a_binding_needs_the_rights_of_its_role_or_the_verb_bind() {
     let mut policy = Policy::default();
     add(&mut policy, "clusterroles", "", "cr", PODS);
-    let binding = |kind: &str, name: &str| format!(r#"{{"metadata":{{"name":"b"}},"roleRef":{{"apiGroup":"{GROUP}","kind":"{kind}","name":"{name}"}}}}"#);
+    let binding = |kind: &str, name: &str| {
+        format!(r#"{{"metadata":{{"name":"b"}},"roleRef":{{"apiGroup":"{GROUP}","kind":"{kind}","name":"{name}"}}}}"#)
+    };
     let check = |resource: &str, body: &str, may: bool, want: Option<(u16, &str)>| {
         let got = refusal(&policy, resource, None, body, may);
         assert_eq!(got.as_ref().map(|(code, _)| *code), want.map(|(code, _)| code), "{body}");
         let (got, want) = (got.map(|g| g.1).unwrap_or_default(), want.map(|w| w.1).unwrap_or_default());
         assert!(got.starts_with(want), "{got}\n{want}");
     };
-    let forbidden = r#"rolebindings.rbac.authorization.k8s.io "b" is forbidden: user "u" (groups=["g1" "g2"]) is attempting"#;
+    let forbidden =
+        r#"rolebindings.rbac.authorization.k8s.io "b" is forbidden: user "u" (groups=["g1" "g2"]) is attempting"#;
     check("rolebindings", &binding("ClusterRole", "cr"), false, Some((403, forbidden)));
     check("rolebindings", &binding("ClusterRole", "cr"), true, None);
-    check("rolebindings", &binding("Role", "none"), false, Some((404, r#"rolebindings.rbac.authorization.k8s.io "none" not found"#)));
+    check(
+        "rolebindings",
+        &binding("Role", "none"),
+        false,
+        Some((404, r#"rolebindings.rbac.authorization.k8s.io "none" not found"#)),
+    );
     check("rolebindings", &binding("Role", "none"), true, None);
     check("rolebindings", &binding("Group", "x"), true, Some((500, r#"unsupported role reference kind: "Group""#)));
     check("clusterrolebindings", &binding("Role", "x"), false, Some((400, "Namespace parameter required.")));

@@ -210,7 +210,11 @@ fn validate_local(body: &Value, resource: Option<&Value>, path: Option<&Value>) 
         errors.push(Error::invalid(&at, resource["namespace"].str(), "must match metadata.namespace"));
     }
     if path.is_some() {
-        errors.push(Error::invalid(&"spec.nonResourceAttributes".into(), shown_path(path), "disallowed on this kind of request"));
+        errors.push(Error::invalid(
+            &"spec.nonResourceAttributes".into(),
+            shown_path(path),
+            "disallowed on this kind of request",
+        ));
     }
     errors
 }
@@ -219,7 +223,11 @@ fn validate_selector(selector: &Value, at: &Path, is_label: bool) -> Vec<Error> 
     let mut errors = Vec::new();
     let (raw, requirements) = (selector["rawSelector"].str(), selector["requirements"].items());
     if !raw.is_empty() && !requirements.is_empty() {
-        errors.push(Error::invalid(&at.child("rawSelector"), raw, "may not specified at the same time as requirements"));
+        errors.push(Error::invalid(
+            &at.child("rawSelector"),
+            raw,
+            "may not specified at the same time as requirements",
+        ));
     }
     if raw.is_empty() && requirements.is_empty() {
         let text = format!("when {at} is specified, requirements or rawSelector is required");

@@ -40,7 +40,12 @@ mod tests {
 
     #[test]
     fn empty_members_are_left_out_and_groups_keep_their_order() {
-        let user = UserInfo { name: "bob".into(), uid: "uid-bob".into(), groups: vec!["z".into(), "a".into()], ..Default::default() };
+        let user = UserInfo {
+            name: "bob".into(),
+            uid: "uid-bob".into(),
+            groups: vec!["z".into(), "a".into()],
+            ..Default::default()
+        };
         let answer = answer(&user, Time(0));
         assert_eq!(answer["metadata"]["creationTimestamp"].str(), "1970-01-01T00:00:00Z");
         let info = &answer["status"]["userInfo"];

@@ -54,7 +54,10 @@ pub fn prepare(body: &mut Value, namespace: &str, account: &str, context: &Conte
     let found = get(context.view, "serviceaccounts", namespace, account)?;
     let uid = body.at(["metadata", "uid"]).str();
     if !uid.is_empty() && *uid != *found.uid {
-        let text = format!("the UID in the token request ({uid}) does not match the UID of the service account ({})", found.uid);
+        let text = format!(
+            "the UID in the token request ({uid}) does not match the UID of the service account ({})",
+            found.uid
+        );
         return Err(Status::conflict(&GroupResource::new(GROUP, KIND), account, &text));
     }
     let metadata = body.entry("metadata");
