@@ -18,7 +18,6 @@ use std::sync::Arc;
 use client::Api;
 use meta::UserInfo;
 use meta::user::AUTHENTICATED;
-use tokio::sync::watch;
 
 pub use selection::{Selection, UnknownController};
 pub use token_secret::{LegacyToken, SignLegacyToken};
@@ -27,7 +26,7 @@ pub use token_secret::{LegacyToken, SignLegacyToken};
 #[derive(Clone)]
 pub struct Config {
     /// Which run.
-    pub enabled: Selection,
+    pub selection: Selection,
     /// PEM: what `kube-root-ca.crt` holds.
     pub root_ca: Arc<str>,
     /// Makes tokens for Secrets of the ServiceAccount token type; `None`: none are made.
@@ -94,17 +93,16 @@ pub fn identity(name: &str) -> UserInfo {
     user
 }
 
-/// Runs all that are enabled until `shutdown` holds true or its sender is gone. `api_for` gives the client of
+/// Runs all that are selected until `shutdown` is ready. `api_for` gives the client of
 /// [`identity`] of a name.
-pub async fn run(config: Config, api_for: impl Fn(&str) -> Api, mut shutdown: watch::Receiver<bool>) {
+pub async fn run(config: Config, api_for: impl Fn(&str) -> Api, shutdown: impl Future<Output = ()>) {
     let mut tasks = driver::Tasks::default();
     let reader = api_for(MANAGER);
-    for controller in CONTROLLERS.iter().filter(|c| config.enabled.is_enabled(c.name)) {
+    for controller in CONTROLLERS.iter().filter(|c| config.selection.is_enabled(c.name)) {
         tracing::debug!(controller = controller.name, "started");
         let world = World { reader: reader.clone(), api: api_for(controller.account) };
         (controller.start)(&mut tasks, &config, &world);
     }
-    // an error: the sender is gone
-    let _ = shutdown.wait_for(|stop| *stop).await;
+    shutdown.await;
     tasks.stop().await;
 }

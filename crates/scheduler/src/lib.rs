@@ -19,7 +19,6 @@ use std::time::Duration;
 use client::{Api, Informer, NODES, PODS, Recorder, Scope, WorkQueue};
 use meta::UserInfo;
 use meta::user::AUTHENTICATED;
-use tokio::sync::watch;
 
 use crate::cycle::Cycle;
 use crate::node::NodeFacts;
@@ -37,8 +36,8 @@ pub fn identity() -> UserInfo {
     UserInfo::new("system:kube-scheduler", [AUTHENTICATED])
 }
 
-/// Schedules until `shutdown` holds true or its sender is gone.
-pub async fn run(api: Api, mut shutdown: watch::Receiver<bool>) {
+/// Schedules until `shutdown` is ready.
+pub async fn run(api: Api, shutdown: impl Future<Output = ()>) {
     let nodes = Informer::start(&api, Scope::all(NODES), |object| NodeFacts::of(&client::object::item(object)));
     let pods = Informer::start(&api, Scope::all(PODS), |object| PodFacts::of(&client::object::item(object)));
     let queue = WorkQueue::with_backoff(Duration::from_secs(1), Duration::from_secs(10));
@@ -47,7 +46,7 @@ pub async fn run(api: Api, mut shutdown: watch::Receiver<bool>) {
     let recorder = Recorder::new(api.clone(), NAME, "");
     let cycle = Cycle { api, recorder, pods: pods.clone(), state };
     tokio::select! {
-        _ = shutdown.wait_for(|stop| *stop) => {}
+        () = shutdown => {}
         () = schedule(&cycle, &nodes, &pods, &queue) => {}
     }
 }

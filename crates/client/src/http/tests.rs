@@ -68,11 +68,11 @@ async fn answer(request: Request<Incoming>, peer: bool) -> Result<Response<Sent>
             format!("TED\",\"object\":{two}}}\n{{\"type\":\"BOOKMARK\",\"object\":{}}}\n", pod("9")),
         ];
         let frames = lines.map(|line| Ok(Frame::data(Bytes::from(line))));
-        return Ok(Response::new(StreamBody::new(futures::stream::iter(frames)).boxed()));
+        return Ok(Response::new(BodyExt::boxed(StreamBody::new(futures::stream::iter(frames)))));
     }
     if uri.contains("/missing") {
-        let status = meta::Status::not_found(&meta::GroupResource::new("", "pods"), "missing").to_json();
-        let mut response = Response::new(Full::new(Bytes::from(status)).boxed());
+        let status = Status::not_found(&meta::GroupResource::new("", "pods"), "missing").to_json();
+        let mut response = Response::new(BodyExt::boxed(Full::new(Bytes::from(status))));
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
     }
