@@ -3,8 +3,10 @@
 
 pub mod classes;
 pub mod csr;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod pod_security;
 pub mod pod_topology_labels;
 mod pods;
 pub mod priority;
@@ -20,6 +22,8 @@ pub(crate) fn make(name: &str) -> Option<Box<dyn Plugin>> {
     Some(match name {
         "AlwaysAdmit" => Box::new(AlwaysAdmit),
         "NamespaceLifecycle" => Box::new(namespace_lifecycle::NamespaceLifecycle),
+        "LimitRanger" => Box::new(limit_ranger::LimitRanger),
+        "PodSecurity" => Box::new(pod_security::PodSecurity),
         "ServiceAccount" => Box::new(service_account::ServiceAccount),
         "NodeRestriction" => Box::new(node_restriction::NodeRestriction),
         "TaintNodesByCondition" => Box::new(tolerations::TaintNodesByCondition),

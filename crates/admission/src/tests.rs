@@ -49,6 +49,13 @@ fn world() -> Fake {
         .with("namespaces", ending)
         .with("serviceaccounts", account)
         .with("serviceaccounts", strict)
+        .with("namespaces", doc!({"metadata": {"name": "safe", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}))
+        .with("serviceaccounts", doc!({"metadata": {"namespace": "safe", "name": "default"}}))
+        .with("namespaces", doc!({"metadata": {"name": "bounded"}}))
+        .with("serviceaccounts", doc!({"metadata": {"namespace": "bounded", "name": "default"}}))
+        .with("limitranges", doc!({"metadata": {"namespace": "bounded", "name": "l"}, "spec": {"limits": [
+            {"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "200m"}}
+        ]}}))
         .with("nodes", doc!({"metadata": {"name": "n1", "uid": "u1", "labels": {"topology.kubernetes.io/zone": "z"}}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "here", "uid": "p1"}, "spec": {"nodeName": "n1"}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "there", "uid": "p2"}, "spec": {"nodeName": "n2"}}))
@@ -253,6 +260,33 @@ fn a_new_node_is_not_ready_and_a_bound_pod_knows_its_zone() {
 fn what_is_not_enforced_is_not_created() {
     let quota = Ask::create("resourcequotas", "ns", doc!({"metadata": {"name": "q"}})).run().unwrap_err();
     assert_eq!(quota.code, 501);
-    let labelled = doc!({"metadata": {"name": "x", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    assert_eq!(Ask::create("namespaces", "", labelled).run().unwrap_err().code, 501);
+}
+
+#[test]
+fn a_restricted_namespace_refuses_with_upstreams_sentence() {
+    assert_eq!(
+        refusal(Ask::create("pods", "safe", pod(Value::map()))),
+        "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+    );
+    let mut good = pod(doc!({"securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}}));
+    let context = doc!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    good.entry("spec").entry("containers").make_list()[0].set("securityContext", context);
+    assert!(Ask::create("pods", "safe", good).run().is_ok());
+}
+
+#[test]
+fn limits_are_filled_in_and_held() {
+    let made = Ask::create("pods", "bounded", pod(Value::map())).run().unwrap();
+    let resources = &made["spec"]["containers"][0]["resources"];
+    assert_eq!(resources, &doc!({"requests": {"cpu": "200m"}, "limits": {"cpu": "500m", "memory": "512Mi"}}));
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"].str(),
+        "LimitRanger plugin set: cpu request for container c; cpu, memory limit for container c"
+    );
+    let mut greedy = pod(Value::map());
+    greedy.entry("spec").entry("containers").make_list()[0].set("resources", doc!({"limits": {"cpu": "3"}}));
+    assert_eq!(
+        refusal(Ask::create("pods", "bounded", greedy)),
+        "pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3"
+    );
 }

@@ -6,8 +6,7 @@ use meta::Status;
 use crate::{Operation, Plugin, Review};
 
 /// (group, plural, what is missing)
-const TABLE: [(&str, &str, &str); 8] = [
-    ("", "limitranges", "limits of a LimitRange are not enforced yet (admission plugin LimitRanger)"),
+const TABLE: [(&str, &str, &str); 7] = [
     ("", "resourcequotas", "a ResourceQuota is not enforced yet (admission plugin ResourceQuota)"),
     ("networking.k8s.io", "networkpolicies", "a NetworkPolicy is not enforced yet by the node agent"),
     (ADMISSION, "validatingadmissionpolicies", "admission policies are not evaluated yet (ValidatingAdmissionPolicy)"),
@@ -56,10 +55,6 @@ impl Plugin for Unenforced {
 fn missing(review: &Review<'_>) -> Option<&'static str> {
     if review.is(ADMISSION, "mutatingwebhookconfigurations") {
         return Some(MUTATING_WEBHOOKS);
-    }
-    let level = review.new_object()["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].str();
-    if review.is("", "namespaces") && !matches!(level, "" | "privileged") {
-        return Some("the pod-security.kubernetes.io/enforce label is not enforced yet (admission plugin PodSecurity)");
     }
     TABLE.iter().find(|(group, plural, _)| review.is(group, plural)).map(|(_, _, text)| *text)
 }
