@@ -1,9 +1,11 @@
 //! Where a bearer token is in a request: the Authorization header, or a websocket subprotocol.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderMap, HeaderValue};
 
 use crate::chain::Refusal;
 
@@ -15,8 +17,9 @@ const EXTRA_SPACE: &str =
 const PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// The token of the first Authorization header. What is no credential gives `None`; a doubled space also a warning.
-pub fn from_header<'a>(headers: &'a HeaderMap, warnings: &mut Vec<String>) -> Option<&'a str> {
-    let header = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+pub fn from_header(headers: &HeaderMap, warnings: &mut Vec<String>) -> Option<String> {
+    let header = text(headers.get(AUTHORIZATION)?);
+    let header = header.trim();
     let mut words = header.splitn(3, ' ');
     let (scheme, token) = (words.next()?, words.next()?);
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -28,7 +31,12 @@ pub fn from_header<'a>(headers: &'a HeaderMap, warnings: &mut Vec<String>) -> Op
         }
         return None;
     }
-    Some(token)
+    Some(token.to_owned())
+}
+
+/// A header's text. Bytes that are not UTF-8 stay wrong, they do not make the header disappear.
+pub(crate) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 /// The token among the subprotocols of a websocket upgrade.
@@ -65,8 +73,8 @@ pub fn from_websocket(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
 
 /// Takes the token's subprotocol out, before the upgrade is answered.
 pub fn strip_websocket(headers: &mut HeaderMap) {
-    let kept: Vec<&str> = protocols(headers).filter(|p| !p.starts_with(PROTOCOL)).collect();
-    match http::HeaderValue::from_str(&kept.join(", ")) {
+    let kept: Vec<String> = protocols(headers).into_iter().filter(|p| !p.starts_with(PROTOCOL)).collect();
+    match HeaderValue::from_str(&kept.join(", ")) {
         Ok(value) if !kept.is_empty() => {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, value);
         }
@@ -76,14 +84,12 @@ pub fn strip_websocket(headers: &mut HeaderMap) {
     }
 }
 
-fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
+fn protocols(headers: &HeaderMap) -> Vec<String> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(text);
+    lines
+        .flat_map(|line| line.split(',').map(|p| p.trim().to_owned()).collect::<Vec<_>>())
         .filter(|p| !p.is_empty())
+        .collect()
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

@@ -210,7 +210,7 @@ impl Chain {
 
     fn by_header(&self, request: &Request<'_>, wanted: &[String], view: &View, warnings: &mut Vec<String>) -> Finding {
         match bearer::from_header(request.headers, warnings) {
-            Some(token) => self.by_token(token, wanted, view),
+            Some(token) => self.by_token(&token, wanted, view),
             None => Finding::NotMine,
         }
     }

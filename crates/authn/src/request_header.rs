@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use meta::{Time, UserInfo};
 
+use crate::bearer::text;
 use crate::chain::{Authenticated, Finding, Refusal};
 use crate::x509::{Authorities, BadAuthority, Peer, Purpose};
 
@@ -54,8 +55,8 @@ impl Link {
         let first = |names: &[String]| names.iter().flat_map(|n| values(headers, n)).find(|v| !v.is_empty());
         let name = first(&self.names.username_headers)?;
         let uid = first(&self.names.uid_headers).unwrap_or_default();
-        let groups = self.names.group_headers.iter().flat_map(|n| values(headers, n)).map(str::to_owned).collect();
-        Some(UserInfo { name: name.to_owned(), uid: uid.to_owned(), groups, extra: self.extra(headers) })
+        let groups = self.names.group_headers.iter().flat_map(|n| values(headers, n)).collect();
+        Some(UserInfo { name, uid, groups, extra: self.extra(headers) })
     }
 
     fn extra(&self, headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
@@ -64,15 +65,15 @@ impl Link {
             for name in headers.keys() {
                 let Some(rest) = name.as_str().strip_prefix(prefix.as_str()) else { continue };
                 let key = percent_decode(&rest.to_ascii_lowercase());
-                extra.entry(key).or_default().extend(values(headers, name.as_str()).map(str::to_owned));
+                extra.entry(key).or_default().extend(values(headers, name.as_str()));
             }
         }
         extra
     }
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name.to_ascii_lowercase()).iter().filter_map(|v| v.to_str().ok())
+fn values(headers: &HeaderMap, name: &str) -> impl Iterator<Item = String> {
+    headers.get_all(name.to_ascii_lowercase()).iter().map(|v| text(v).into_owned())
 }
 
 /// `%2f` → `/`; a text with a bad escape stays as it is, as does one that is not UTF-8.

@@ -132,6 +132,9 @@ impl Write<'_> {
         let Some(old) = self.old else { return false };
         let bare = |object: &Value| {
             let mut object = object.clone();
+            for name in ["kind", "apiVersion"] {
+                object.remove(name);
+            }
             if let Some(metadata) = object.get_mut("metadata") {
                 for name in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
                     metadata.remove(name);

@@ -39,10 +39,9 @@ pub(crate) struct Wanted(UserInfo);
 impl Wanted {
     /// `None`: no such header, or only an empty user.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let first = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        let all = |name: &str| -> Vec<String> {
-            headers.get_all(name).iter().map(|v| v.to_str().unwrap_or_default().to_owned()).collect()
-        };
+        let text = |v: &http::HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
+        let first = |name: &str| headers.get(name).map(text).unwrap_or_default();
+        let all = |name: &str| -> Vec<String> { headers.get_all(name).iter().map(text).collect() };
         let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for name in headers.keys() {
             if let Some(key) = name.as_str().strip_prefix("impersonate-extra-") {

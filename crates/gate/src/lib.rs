@@ -141,3 +141,6 @@ impl Gate {
         self.0.parts.authorizers.authorize(&authz::Question { user, attributes }, view)
     }
 }
+
+#[cfg(test)]
+mod tests;
