@@ -1,0 +1,183 @@
+//! One exec: bytes between the websocket and the process until the process has ended and its output is told.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use document::json;
+use futures::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{Socket, outcome};
+use crate::runtime::{BoxRead, BoxWrite, ExecSpec, PodRuntime};
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const OUTCOME: u8 = 3;
+const RESIZE: u8 = 4;
+const CLOSE: u8 = 255;
+
+/// After the process has ended its output may be held open by a child: it gets this long.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the client sent for the process.
+enum Input {
+    Data(Bytes),
+    End,
+}
+
+pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, container: &str, spec: &ExecSpec) {
+    let (mut sink, mut stream) = socket.split();
+    // an empty message tells the client that the session stands
+    let first = if spec.stdout { STDOUT } else if spec.stderr { STDERR } else { OUTCOME };
+    if sink.send(frame(first, &[])).await.is_err() {
+        return;
+    }
+    let mut session = match runtime.exec(container, spec).await {
+        Ok(session) => session,
+        Err(error) => {
+            let told = json::to_vec(&outcome(&spec.command, Err(error.to_string())));
+            finish(&mut sink, told).await;
+            return;
+        }
+    };
+    let (output, mut outgoing) = mpsc::channel::<Message>(16);
+    let pumps = [(STDOUT, session.stdout.take()), (STDERR, session.stderr.take())];
+    let pumps: Vec<_> =
+        pumps.into_iter().filter_map(|(channel, source)| Some(tokio::spawn(pump(channel, source?, output.clone())))).collect();
+    drop(output);
+    let (input, received) = mpsc::channel(16);
+    let writer = tokio::spawn(feed(session.stdin.take(), received));
+    let mut input = Some(input);
+    let control = session.control.clone();
+    let mut exit = session.exit;
+    let mut ended = None;
+    let mut gone = false;
+    let mut deadline = None;
+    loop {
+        tokio::select! {
+            code = &mut exit, if ended.is_none() => {
+                ended = Some(code.map_err(|e| e.to_string()));
+                deadline = Some(tokio::time::Instant::now() + DRAIN);
+            }
+            message = outgoing.recv() => match message {
+                Some(message) => {
+                    if sink.send(message).await.is_err() {
+                        gone = true;
+                        break;
+                    }
+                }
+                // both streams are at their end
+                None if ended.is_some() => break,
+                None => {
+                    ended = Some((&mut exit).await.map_err(|e| e.to_string()));
+                    break;
+                }
+            },
+            message = stream.next() => match message {
+                Some(Ok(Message::Binary(data))) => receive(&data, v5, &mut input, &*control).await,
+                Some(Ok(Message::Text(text))) => receive(text.as_bytes(), v5, &mut input, &*control).await,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => { gone = true; break }
+                Some(Ok(_)) => {}
+            },
+            () = until(deadline) => break,
+        }
+    }
+    drop(input);
+    writer.abort();
+    pumps.iter().for_each(tokio::task::JoinHandle::abort);
+    if gone {
+        control.kill();
+        return;
+    }
+    let told = json::to_vec(&outcome(&spec.command, ended.unwrap_or(Err("the process is lost".into()))));
+    finish(&mut sink, told).await;
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The outcome, then a close.
+async fn finish<S: futures::Sink<Message> + Unpin>(sink: &mut S, told: Vec<u8>) {
+    // a client that is gone misses nothing
+    let _ = sink.send(frame(OUTCOME, &told)).await;
+    let _ = sink.send(Message::Close(None)).await;
+    let _ = sink.close().await;
+}
+
+async fn receive(data: &[u8], v5: bool, input: &mut Option<mpsc::Sender<Input>>, control: &dyn crate::runtime::ExecControl) {
+    let Some((channel, rest)) = data.split_first() else { return };
+    match *channel {
+        STDIN if !rest.is_empty() => {
+            if let Some(sender) = input
+                && sender.send(Input::Data(Bytes::copy_from_slice(rest))).await.is_err()
+            {
+                *input = None;
+            }
+        }
+        RESIZE => {
+            if let Some((columns, rows)) = size(rest)
+                && let Err(error) = control.resize(columns, rows)
+            {
+                tracing::debug!(%error, "failed to resize a terminal");
+            }
+        }
+        CLOSE if v5 && rest.first() == Some(&STDIN) => {
+            if let Some(sender) = input.take() {
+                // the process may have closed its stdin already
+                let _ = sender.send(Input::End).await;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn size(text: &[u8]) -> Option<(u16, u16)> {
+    let size: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let number = |name: &str| size[name].as_u64().and_then(|n| u16::try_from(n).ok());
+    Some((number("Width")?, number("Height")?))
+}
+
+async fn feed(stdin: Option<BoxWrite>, mut received: mpsc::Receiver<Input>) {
+    let Some(mut stdin) = stdin else {
+        while received.recv().await.is_some() {}
+        return;
+    };
+    while let Some(Input::Data(data)) = received.recv().await {
+        let written = async {
+            stdin.write_all(&data).await?;
+            stdin.flush().await
+        };
+        if written.await.is_err() {
+            return;
+        }
+    }
+    // dropping it closes it; a failure to say so is the process's own end
+    let _ = stdin.shutdown().await;
+}
+
+async fn pump(channel: u8, mut source: BoxRead, out: mpsc::Sender<Message>) {
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        match source.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) if out.send(frame(channel, &buffer[..n])).await.is_err() => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn frame(channel: u8, data: &[u8]) -> Message {
+    let mut bytes = Vec::with_capacity(data.len() + 1);
+    bytes.push(channel);
+    bytes.extend_from_slice(data);
+    Message::Binary(bytes.into())
+}
