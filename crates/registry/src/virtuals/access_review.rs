@@ -259,3 +259,106 @@ fn validate_requirement(requirement: &Value, at: &Path, is_label: bool) -> Vec<E
     let of_key = names::label_key(key).into_iter().map(|text| Error::invalid(&at.child("key"), key, &text));
     of_values.into_iter().chain(of_key).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(spec: &str) -> Value {
+        document::json::parse(format!(r#"{{"metadata":{{}},"spec":{spec}}}"#).as_bytes()).unwrap()
+    }
+
+    fn ask(text: Value, kind: Kind) -> Result<Value, Status> {
+        let caller = UserInfo::new("me", ["g"]);
+        answer(text, kind, &caller, &|user, a| match (user.name.as_str(), a.resource.as_str()) {
+            ("me", _) => Decision::allow("because"),
+            (_, "none") => Decision { error: Some("broken".into()), ..Decision::deny("no") },
+            _ => Decision::no_opinion(""),
+        })
+    }
+
+    fn refusal(spec: &str, kind: Kind) -> String {
+        ask(body(spec), kind).map_err(|status| status.message).unwrap_err()
+    }
+
+    const POD: &str = r#""resourceAttributes":{"verb":"get","resource":"pods"}"#;
+
+    #[test]
+    fn what_is_asked_must_be_said_in_one_way() {
+        let check = |spec: &str, kind: Kind, want: &str| {
+            assert_eq!(refusal(spec, kind), format!(".authorization.k8s.io \"\" is invalid: {want}"), "{spec}");
+        };
+        let one = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        let nobody = r#"spec.user: Invalid value: "": at least one of user or group must be specified"#;
+        check("{}", Kind::Subject, &format!("[spec: Invalid value: null: {one}, {nobody}]"));
+        check("{}", Kind::Own, &format!("spec: Invalid value: null: {one}"));
+        let both = format!(r#"{{"user":"u",{POD},"nonResourceAttributes":{{"path":"/x","verb":"get"}}}}"#);
+        check(&both, Kind::Subject, &format!(r#"spec: Invalid value: {{"Path":"/x","Verb":"get"}}: {one}"#));
+        check(&format!("{{{POD}}}"), Kind::Subject, nobody);
+        let path = r#"{"user":"u","nonResourceAttributes":{"path":"/x","verb":"get"}}"#;
+        let want = r#"spec.nonResourceAttributes: Invalid value: {"Path":"/x","Verb":"get"}: disallowed on this kind of request"#;
+        check(path, Kind::Local, want);
+    }
+
+    #[test]
+    fn a_local_review_asks_about_its_own_namespace() {
+        let mut review =
+            body(r#"{"user":"u","resourceAttributes":{"verb":"get","resource":"pods","namespace":"other"}}"#);
+        review.entry("metadata").set("namespace", "ns");
+        let message = ask(review, Kind::Local).unwrap_err().message;
+        assert!(
+            message.ends_with(
+                r#"spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace"#
+            ),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn selectors_are_checked_for_form_and_bad_ones_reported_as_ignored() {
+        let review = |selectors: &str| {
+            format!(r#"{{"user":"u","resourceAttributes":{{"verb":"list","resource":"pods",{selectors}}}}}"#)
+        };
+        let check = |selectors: &str, want: &str| {
+            let answer = ask(body(&review(selectors)), Kind::Subject).unwrap();
+            assert_eq!(answer.at(["status", "evaluationError"]).str(), want, "{selectors}");
+        };
+        check(r#""fieldSelector":{"rawSelector":"spec.nodeName=n"}"#, "");
+        check(
+            r#""fieldSelector":{"rawSelector":"a b"}"#,
+            "spec.resourceAttributes.fieldSelector ignored due to parse error",
+        );
+        check(
+            r#""fieldSelector":{"requirements":[{"key":"a","operator":"In","values":["a","b"]},{"key":"b","operator":"In","values":["a"]}]}"#,
+            "spec.resourceAttributes.fieldSelector partially ignored due to parse error",
+        );
+        check(
+            r#""labelSelector":{"requirements":[{"key":"a","operator":"Near","values":["a"]}]}"#,
+            "spec.resourceAttributes.labelSelector ignored due to parse error",
+        );
+        let refuse = |selectors: &str, want: &str| {
+            let message = refusal(&review(selectors), Kind::Subject);
+            assert!(message.ends_with(want), "{message}");
+        };
+        refuse(
+            r#""fieldSelector":{"rawSelector":"a=b","requirements":[{"key":"a","operator":"In","values":["a"]}]}"#,
+            r#"fieldSelector.rawSelector: Invalid value: "a=b": may not specified at the same time as requirements"#,
+        );
+        refuse(
+            r#""labelSelector":{}"#,
+            "requirements: Required value: when spec.resourceAttributes.labelSelector is specified, requirements or rawSelector is required",
+        );
+    }
+
+    #[test]
+    fn the_status_says_what_the_chain_said() {
+        let check = |spec: &str, kind: Kind, want: &str| {
+            let answer = ask(body(spec), kind).unwrap();
+            assert_eq!(document::json::to_string(&answer["status"]), want);
+        };
+        check(&format!("{{{POD}}}"), Kind::Own, r#"{"allowed":true,"reason":"because"}"#);
+        check(&format!(r#"{{"user":"u",{POD}}}"#), Kind::Subject, r#"{"allowed":false}"#);
+        let none = r#"{"user":"u","resourceAttributes":{"verb":"get","resource":"none"}}"#;
+        check(none, Kind::Subject, r#"{"allowed":false,"denied":true,"reason":"no","evaluationError":"broken"}"#);
+    }
+}

@@ -188,3 +188,178 @@ fn get(view: &View, resource: &str, namespace: &str, name: &str) -> Result<Arc<O
     view.get(&Key::new(ResourceId::from_text(resource), namespace, name))
         .ok_or_else(|| Status::not_found(&GroupResource::new("", resource), name))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use meta::Revision;
+    use store::{Effect, Options, Precondition, Sealed, Store, Transaction, Write};
+
+    use super::*;
+
+    struct Test(Transaction);
+
+    impl Sealed for Test {
+        fn into_transaction(self) -> Transaction {
+            self.0
+        }
+    }
+
+    fn view(objects: &[(&str, &str, &str, &str, &str)]) -> View {
+        let reseal = Arc::new(|_: Key, _: Revision, _: Bytes| Err("nothing is replayed".to_owned()));
+        let (store, writer) = Store::open::<Test>(Box::new(store::log::Null), reseal, Options::default()).unwrap();
+        let put = |(resource, namespace, name, uid, rest): &(&str, &str, &str, &str, &str)| {
+            let metadata = format!("\"metadata\":{{\"name\":\"{name}\"}}");
+            let object = Object {
+                key: Key::new(ResourceId::from_text(resource), namespace, name),
+                revision: Revision(0),
+                uid: (*uid).into(),
+                labels: Default::default(),
+                fields: Box::new([]),
+                owners: Box::new([]),
+                deletion: None,
+                has_finalizers: false,
+                metadata: (11, metadata.len() as u32),
+                bytes: Bytes::from(format!("{metadata}{rest}}}")),
+                splice: 12,
+            };
+            Write { precondition: Precondition::Any, effect: Effect::Put(object) }
+        };
+        let transaction = Transaction { writes: objects.iter().map(put).collect(), reads: Vec::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(writer.commit(Test(transaction))).unwrap();
+        store.view()
+    }
+
+    fn world() -> View {
+        view(&[
+            ("serviceaccounts", "ns", "sa", "u1", ""),
+            ("pods", "ns", "p", "p1", r#","spec":{"serviceAccountName":"sa","nodeName":"n"}"#),
+            ("pods", "ns", "others", "p2", r#","spec":{"serviceAccountName":"other"}"#),
+            ("secrets", "ns", "s", "s1", ""),
+            ("nodes", "", "n", "n1", ""),
+        ])
+    }
+
+    fn signer() -> TokenSigner {
+        TokenSigner::new("https://issuer", issuer::SigningKey::generate().unwrap().0)
+    }
+
+    fn ask_of(view: &View, signer: &TokenSigner, body: &str) -> Result<Issued, Status> {
+        let audiences = ["api".to_owned()];
+        let context = Context { view, signer, audiences: &audiences, extend: true, longest: None, now: Time::now() };
+        let mut body = document::json::parse(body.as_bytes()).unwrap();
+        prepare(&mut body, "ns", "sa", &context)?;
+        issue(body, &context)
+    }
+
+    fn refusal(body: &str) -> (u16, String) {
+        let status = ask_of(&world(), &signer(), body).map(|_| ()).unwrap_err();
+        (status.code, status.message)
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_refused_in_upstreams_words() {
+        let check = |body: &str, code: u16, want: &str| assert_eq!(refusal(body), (code, want.to_owned()), "{body}");
+        let bound = |reference: &str| format!(r#"{{"spec":{{"boundObjectRef":{reference}}}}}"#);
+        let invalid = "is invalid: spec.expirationSeconds: Invalid value";
+        check(
+            r#"{"spec":{"expirationSeconds":599}}"#,
+            422,
+            &format!(
+                r#"TokenRequest.authentication.k8s.io "" {invalid}: 599: may not specify a duration less than 10 minutes"#
+            ),
+        );
+        check(
+            r#"{"spec":{"expirationSeconds":4294967297}}"#,
+            422,
+            &format!(
+                r#"TokenRequest.authentication.k8s.io "" {invalid}: 4294967297: may not specify a duration larger than 2^32 seconds"#
+            ),
+        );
+        check(
+            r#"{"metadata":{"name":"other"}}"#,
+            422,
+            r#"TokenRequest.authentication.k8s.io "sa" is invalid: metadata.name: Invalid value: "other": must match the service account name if specified"#,
+        );
+        check(
+            r#"{"metadata":{"uid":"abc"}}"#,
+            409,
+            r#"Operation cannot be fulfilled on TokenRequest.authentication.k8s.io "sa": the UID in the token request (abc) does not match the UID of the service account (u1)"#,
+        );
+        check(&bound(r#"{"apiVersion":"v1","kind":"Pod","name":"none"}"#), 404, r#"pods "none" not found"#);
+        check(
+            &bound(r#"{"kind":"Pod","name":"others"}"#),
+            400,
+            r#"cannot bind token for serviceaccount "sa" to pod running with different serviceaccount name."#,
+        );
+        check(
+            &bound(r#"{"kind":"Pod","name":"p","uid":"x"}"#),
+            409,
+            r#"Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (x) does not match the UID in record. The object might have been deleted and then recreated"#,
+        );
+        check(
+            &bound(r#"{"apiVersion":"v1","kind":"ConfigMap","name":"c"}"#),
+            400,
+            "cannot bind token to object of type /v1, Kind=ConfigMap",
+        );
+        check(&bound(r#"{"name":"p"}"#), 400, "cannot bind token to object of type /, Kind=");
+        check(&bound(r#"{"apiVersion":"v1","kind":"Pod"}"#), 400, "Name parameter required.");
+    }
+
+    #[test]
+    fn a_token_that_is_issued_is_authenticated_until_its_pod_is_gone() {
+        let (signer, view) = (signer(), world());
+        let config = authn::Config {
+            service_accounts: authn::ServiceAccountConfig {
+                issuers: vec!["https://issuer".into()],
+                keys: authn::PublicKeys::from_der([signer.public_der()]).unwrap(),
+            },
+            audiences: vec!["api".into()],
+            ..Default::default()
+        };
+        let chain = authn::Chain::new(config).unwrap();
+        let issued = ask_of(&view, &signer, r#"{"spec":{"boundObjectRef":{"kind":"Pod","name":"p"}}}"#).unwrap();
+        let token = issued.answer.at(["status", "token"]).str();
+        let found = chain.review(token, &[], &view).unwrap();
+        assert_eq!(found.user.name, "system:serviceaccount:ns:sa");
+        assert_eq!(found.user.extra["authentication.kubernetes.io/node-uid"], ["n1"]);
+        assert_eq!(found.user.extra["authentication.kubernetes.io/credential-id"], [issued.credential_id.clone()]);
+        let without = self::view(&[("serviceaccounts", "ns", "sa", "u1", "")]);
+        let refusal = chain.review(token, &[], &without).unwrap_err();
+        assert_eq!(refusal.0, "[invalid bearer token, service account token has been invalidated]");
+    }
+
+    #[test]
+    fn only_the_kubelets_request_lives_a_year() {
+        let (signer, view) = (signer(), world());
+        let life = |spec: &str| {
+            let issued = ask_of(&view, &signer, &format!(r#"{{"spec":{spec}}}"#)).unwrap();
+            let payload = issued.answer.at(["status", "token"]).str().split('.').nth(1).unwrap().to_owned();
+            let claims = document::json::parse(&decode(&payload)).unwrap();
+            let seconds = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+            (seconds, claims.at(["kubernetes.io", "warnafter"]).as_i64().is_some())
+        };
+        let pod = r#""boundObjectRef":{"kind":"Pod","name":"p"}"#;
+        assert_eq!(life(&format!(r#"{{"expirationSeconds":3607,{pod}}}"#)), (31_536_000, true));
+        assert_eq!(life(&format!(r#"{{"expirationSeconds":3608,{pod}}}"#)), (3608, false));
+        assert_eq!(life(&format!(r#"{{"expirationSeconds":3607,"audiences":["vault"],{pod}}}"#)), (3607, false));
+        assert_eq!(life(r#"{"expirationSeconds":3607}"#), (3607, false));
+        assert_eq!(life("{}"), (3600, false));
+    }
+
+    /// Unpadded base64url, without a library for this one place.
+    fn decode(text: &str) -> Vec<u8> {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+        for byte in text.bytes() {
+            bits = bits << 6 | ALPHABET.iter().position(|c| *c == byte).unwrap() as u32;
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                out.push((bits >> count) as u8);
+            }
+        }
+        out
+    }
+}
