@@ -12,6 +12,7 @@ mod layer;
 pub(crate) mod mount;
 mod pull;
 mod reference;
+mod registry;
 mod store;
 
 use std::path::PathBuf;

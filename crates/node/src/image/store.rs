@@ -83,7 +83,7 @@ impl ImageStore {
         for sub in ["blobs/sha256", "layers"] {
             fs::create_dir_all(folder.join(sub)).map_err(ImageError::io("create image folder"))?;
         }
-        let puller = Puller::new(config.mirrors).map_err(|cause| refused("", cause))?;
+        let puller = Puller::new(&config.mirrors).map_err(|cause| refused("", cause))?;
         let index = match fs::read(folder.join("index.json")) {
             Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index::default()),

@@ -172,7 +172,8 @@ impl Terminal {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(Self(Arc::new(AsyncFd::register(fd)?)))
+        // SAFETY: an OwnedFd is one descriptor for as long as it lives.
+        Ok(Self(Arc::new(unsafe { AsyncFd::register(fd) }?)))
     }
 }
 

@@ -216,9 +216,9 @@ fn bind(mount: &Mount) -> Result<Value> {
 fn root_propagation(mounts: &[Mount]) -> &'static str {
     let any = |propagation| mounts.iter().any(|mount| mount.propagation == propagation);
     match () {
-        () if any(Propagation::Bidirectional) => "rshared",
-        () if any(Propagation::HostToContainer) => "rslave",
-        () => "rprivate",
+        () if any(Propagation::Bidirectional) => "shared",
+        () if any(Propagation::HostToContainer) => "slave",
+        () => "private",
     }
 }
 

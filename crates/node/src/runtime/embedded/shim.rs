@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, BufReader, Interest, unix::AsyncFd},
     process::Command,
 };
 
@@ -176,7 +176,9 @@ pub(super) fn send(process: Process, signal: i32) {
 /// Waits for the end of a process.
 pub(super) async fn wait(process: Process) {
     let Some(fd) = pidfd(process) else { return };
-    if let Ok(fd) = tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) {
+    // SAFETY: an OwnedFd is one descriptor for as long as it lives.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    if let Ok(fd) = registered {
         let _ = fd.readable().await;
     }
 }

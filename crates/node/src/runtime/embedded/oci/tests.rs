@@ -157,7 +157,7 @@ fn mounts_are_bound_with_their_propagation_and_replace_ours() {
     let spec = case.spec();
     assert_eq!(case.mount("/etc/resolv.conf").unwrap()["source"], "/h");
     assert_eq!(case.mount("/data").unwrap()["options"], json!(["rbind", "rslave", "rw"]));
-    assert_eq!(spec["linux"]["rootfsPropagation"], "rslave");
+    assert_eq!(spec["linux"]["rootfsPropagation"], "slave");
     case.container.mounts[0].container_path = "etc".into();
     assert!(case.with(|inputs| super::spec(inputs).is_err()));
 }
