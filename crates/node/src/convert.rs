@@ -17,7 +17,6 @@ pub(crate) fn typed_object<T: DeserializeOwned>(object: &Object) -> Result<T, se
     serde_json::from_slice(&bytes)
 }
 
-
 /// A typed view as a tree; null members are kept.
 pub(crate) fn tree(view: &impl Serialize) -> Value {
     let bytes = serde_json::to_vec(view).unwrap_or_default();

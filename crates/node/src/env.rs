@@ -285,9 +285,18 @@ mod tests {
     #[test]
     fn services_give_their_variables() {
         let port = |name: &str| ServicePort { name: name.into(), protocol: "TCP".into(), port: 443 };
-        let kubernetes =
-            Service { namespace: "default".into(), name: "kubernetes".into(), cluster_ip: "10.1.0.1".into(), ports: vec![port("https")] };
-        let web = Service { namespace: "ns".into(), name: "my-web".into(), cluster_ip: "10.1.0.9".into(), ports: vec![port("")] };
+        let kubernetes = Service {
+            namespace: "default".into(),
+            name: "kubernetes".into(),
+            cluster_ip: "10.1.0.1".into(),
+            ports: vec![port("https")],
+        };
+        let web = Service {
+            namespace: "ns".into(),
+            name: "my-web".into(),
+            cluster_ip: "10.1.0.9".into(),
+            ports: vec![port("")],
+        };
         let headless = Service { cluster_ip: "None".into(), name: "h".into(), ..web.clone() };
         let all = [kubernetes, web, headless];
         let vars = service_variables(&all, "ns", true);
@@ -328,16 +337,43 @@ mod tests {
 
     #[test]
     fn variables_come_from_values_fields_and_objects() {
-        check(r#""env":[{"name":"A","value":"$(SVC)"},{"name":"B","value":"$(A)-$(C)"}]"#, Ok(&[("A", "svc"), ("B", "svc-$(C)")]));
-        check(r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}}]"#, Ok(&[("A", "10.2.0.5")]));
-        check(r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['c']"}}}]"#, Ok(&[("A", "d")]));
-        check(r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels"}}}]"#, Ok(&[("A", "a=\"b\\\"\"\nc=\"d\"")]));
-        check(r#""envFrom":[{"prefix":"P_","secretRef":{"name":"s"}}],"env":[{"name":"A","value":"$(P_k)"}]"#, Ok(&[("P_k", "pw"), ("A", "pw")]));
+        check(
+            r#""env":[{"name":"A","value":"$(SVC)"},{"name":"B","value":"$(A)-$(C)"}]"#,
+            Ok(&[("A", "svc"), ("B", "svc-$(C)")]),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"status.podIP"}}}]"#,
+            Ok(&[("A", "10.2.0.5")]),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['c']"}}}]"#,
+            Ok(&[("A", "d")]),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels"}}}]"#,
+            Ok(&[("A", "a=\"b\\\"\"\nc=\"d\"")]),
+        );
+        check(
+            r#""envFrom":[{"prefix":"P_","secretRef":{"name":"s"}}],"env":[{"name":"A","value":"$(P_k)"}]"#,
+            Ok(&[("P_k", "pw"), ("A", "pw")]),
+        );
         check(r#""env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"cm","key":"k"}}}]"#, Ok(&[("A", "v")]));
-        check(r#""env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"no","key":"k","optional":true}}}]"#, Ok(&[]));
-        check(r#""env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"no","key":"k"}}}]"#, Err("configmap \"no\" not found"));
-        check(r#""env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"s","key":"x"}}}]"#, Err("couldn't find key x in Secret ns/s"));
-        check(r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"spec.x"}}}]"#, Err("unsupported fieldPath: spec.x"));
+        check(
+            r#""env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"no","key":"k","optional":true}}}]"#,
+            Ok(&[]),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"no","key":"k"}}}]"#,
+            Err("configmap \"no\" not found"),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"s","key":"x"}}}]"#,
+            Err("couldn't find key x in Secret ns/s"),
+        );
+        check(
+            r#""env":[{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"spec.x"}}}]"#,
+            Err("unsupported fieldPath: spec.x"),
+        );
         check(r#""env":[{"name":"A","valueFrom":{"resourceFieldRef":{"resource":"limits.cpu"}}}]"#, Ok(&[("A", "2")]));
     }
 }

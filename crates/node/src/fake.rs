@@ -52,7 +52,8 @@ impl FakeRuntime {
     /// Ends a running container of that name.
     pub fn exit(&self, name: &str, code: i32) {
         let mut state = self.state.lock();
-        let running = state.snapshot.containers.iter_mut().find(|c| c.name == name && c.state == ContainerState::Running);
+        let running =
+            state.snapshot.containers.iter_mut().find(|c| c.name == name && c.state == ContainerState::Running);
         if let Some(container) = running {
             container.state = exited(code, SystemTime::now());
             let event =
@@ -341,7 +342,11 @@ impl Mounter for FakeMounter {
 
     fn bind(&self, source: &Path, target: &Path) -> std::io::Result<()> {
         let source = std::fs::canonicalize(source)?;
-        if target.is_dir() { std::fs::remove_dir(target)? } else { std::fs::remove_file(target)? }
+        if target.is_dir() {
+            std::fs::remove_dir(target)?
+        } else {
+            std::fs::remove_file(target)?
+        }
         std::os::unix::fs::symlink(source, target)
     }
 

@@ -68,7 +68,12 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
 
 /// Reads the file into the channel, as asked; with `follow` until `running` says no and everything has been read, or the
 /// receiver goes away.
-pub async fn read(path: &Path, options: &LogOptions, out: mpsc::Sender<Vec<u8>>, running: Running<'_>) -> io::Result<()> {
+pub async fn read(
+    path: &Path,
+    options: &LogOptions,
+    out: mpsc::Sender<Vec<u8>>,
+    running: Running<'_>,
+) -> io::Result<()> {
     let mut file = File::open(path).await?;
     let start = match options.tail_lines {
         Some(lines) => tail_offset(&mut file, lines).await?,

@@ -9,12 +9,7 @@ use document::{Value, doc};
 use meta::{MicroTime, Status, Time};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    agent::Config,
-    image::ImageService,
-    resources::Capacity,
-    runtime::PodRuntime,
-};
+use crate::{agent::Config, image::ImageService, resources::Capacity, runtime::PodRuntime};
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i64 = 40;
@@ -221,18 +216,35 @@ impl Registration {
         };
         let (memory, disk, pids) = self.machine.pressures();
         let all = [
-            ("MemoryPressure", memory, if memory { "KubeletHasInsufficientMemory" } else { "KubeletHasSufficientMemory" }, format!("kubelet has {} memory available", sufficient(memory))),
-            ("DiskPressure", disk, if disk { "KubeletHasDiskPressure" } else { "KubeletHasNoDiskPressure" }, format!("kubelet has {}disk pressure", if disk { "" } else { "no " })),
-            ("PIDPressure", pids, if pids { "KubeletHasInsufficientPID" } else { "KubeletHasSufficientPID" }, format!("kubelet has {} PID available", sufficient(pids))),
+            (
+                "MemoryPressure",
+                memory,
+                if memory { "KubeletHasInsufficientMemory" } else { "KubeletHasSufficientMemory" },
+                format!("kubelet has {} memory available", sufficient(memory)),
+            ),
+            (
+                "DiskPressure",
+                disk,
+                if disk { "KubeletHasDiskPressure" } else { "KubeletHasNoDiskPressure" },
+                format!("kubelet has {}disk pressure", if disk { "" } else { "no " }),
+            ),
+            (
+                "PIDPressure",
+                pids,
+                if pids { "KubeletHasInsufficientPID" } else { "KubeletHasSufficientPID" },
+                format!("kubelet has {} PID available", sufficient(pids)),
+            ),
             ("Ready", ready.0, ready.1, ready.2),
         ];
-        let foreign = old["conditions"].items().iter().filter(|c| !all.iter().any(|(kind, ..)| c["type"].str() == *kind));
+        let foreign =
+            old["conditions"].items().iter().filter(|c| !all.iter().any(|(kind, ..)| c["type"].str() == *kind));
         let mut conditions: Vec<Value> = foreign.cloned().collect();
         let now = Time::now().to_string();
         for (kind, status, reason, message) in &all {
             let status = if *status { "True" } else { "False" };
             let before = condition(old, kind);
-            let since = before["lastTransitionTime"].as_str().filter(|_| before["status"].str() == status).unwrap_or(&now);
+            let since =
+                before["lastTransitionTime"].as_str().filter(|_| before["status"].str() == status).unwrap_or(&now);
             conditions.push(doc!({
                 "type": (*kind),
                 "status": status,

@@ -244,7 +244,8 @@ mod tests {
     }
 
     fn pod(resources: &str) -> Pod {
-        let json = format!(r#"{{"metadata":{{"uid":"u"}},"spec":{{"containers":[{{"name":"a","resources":{resources}}}]}}}}"#);
+        let json =
+            format!(r#"{{"metadata":{{"uid":"u"}},"spec":{{"containers":[{{"name":"a","resources":{resources}}}]}}}}"#);
         serde_json::from_str(&json).unwrap()
     }
 
@@ -254,7 +255,12 @@ mod tests {
             ("{}", "BestEffort", "besteffort/podu", 1000),
             (r#"{"requests":{"cpu":"100m"}}"#, "Burstable", "burstable/podu", 999),
             (r#"{"requests":{"memory":"512Mi"}}"#, "Burstable", "burstable/podu", 500),
-            (r#"{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"1","memory":"1Gi"}}"#, "Guaranteed", "podu", -997),
+            (
+                r#"{"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"1","memory":"1Gi"}}"#,
+                "Guaranteed",
+                "podu",
+                -997,
+            ),
         ] {
             let pod = pod(resources);
             assert_eq!(qos_class(&pod), class, "{resources}");
@@ -283,7 +289,8 @@ mod tests {
             ("limits.memory", Some("1Mi"), "1024"),
             ("requests.memory", None, "0"),
         ] {
-            let field = ResourceFieldRef { resource: resource.into(), divisor: divisor.map(Into::into), ..Default::default() };
+            let field =
+                ResourceFieldRef { resource: resource.into(), divisor: divisor.map(Into::into), ..Default::default() };
             assert_eq!(field_value(&field, container, node).unwrap(), want, "{resource}");
         }
         let field = ResourceFieldRef { resource: "limits.x".into(), ..Default::default() };

@@ -106,14 +106,18 @@ mod tests {
         let lowered = lower(&pod, &pod.spec.containers[0], SeccompProfile::Unconfined);
         assert_eq!((lowered.run_as_user, lowered.run_as_group), (Some(2000), Some(1)));
         assert_eq!(lowered.supplemental_groups, [7, 8]);
-        assert_eq!((lowered.add_capabilities, lowered.drop_capabilities), (vec!["NET_ADMIN".into()], vec!["ALL".into()]));
+        assert_eq!(
+            (lowered.add_capabilities, lowered.drop_capabilities),
+            (vec!["NET_ADMIN".into()], vec!["ALL".into()])
+        );
         assert_eq!(lowered.seccomp, SeccompProfile::RuntimeDefault);
         assert!(lowered.no_new_privs && !lowered.masked_paths.is_empty());
     }
 
     #[test]
     fn privileged_containers_have_no_filter() {
-        let pod = pod(r#"{"seccompProfile":{"type":"RuntimeDefault"}}"#, r#"{"privileged":true,"procMount":"Unmasked"}"#);
+        let pod =
+            pod(r#"{"seccompProfile":{"type":"RuntimeDefault"}}"#, r#"{"privileged":true,"procMount":"Unmasked"}"#);
         let lowered = lower(&pod, &pod.spec.containers[0], SeccompProfile::RuntimeDefault);
         assert_eq!(lowered.seccomp, SeccompProfile::Unconfined);
         assert!(lowered.privileged && lowered.masked_paths.is_empty());
@@ -132,7 +136,9 @@ mod tests {
             (
                 r#"{"runAsNonRoot":true}"#,
                 "app",
-                Some("container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root "),
+                Some(
+                    "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root ",
+                ),
             ),
         ] {
             let pod = pod("{}", own);

@@ -69,7 +69,8 @@ fn wanted(node: &Value) -> Option<Vec<Value>> {
     };
     let now = node["spec"]["taints"].items();
     let is_ours = |t: &&Value| [NOT_READY, UNREACHABLE].contains(&t["key"].str());
-    let is_wanted = |t: &Value| effects.iter().any(|(key, effect)| t["key"].str() == *key && t["effect"].str() == *effect);
+    let is_wanted =
+        |t: &Value| effects.iter().any(|(key, effect)| t["key"].str() == *key && t["effect"].str() == *effect);
     let mut taints: Vec<Value> = now.iter().filter(|t| !is_ours(t) || is_wanted(t)).cloned().collect();
     for (key, effect) in effects {
         if !taints.iter().any(|t| t["key"].str() == *key && t["effect"].str() == *effect) {
@@ -90,14 +91,20 @@ mod tests {
     #[test]
     fn taints_follow_the_ready_condition() {
         let check = |ready: &str, taints: Vec<Value>, want: Option<Vec<&str>>| {
-            let node = doc!({"spec": {"taints": (taints)}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
-            let got = wanted(&node).map(|all| all.iter().map(|t| format!("{}:{}", t["key"].str(), t["effect"].str())).collect::<Vec<_>>());
+            let node =
+                doc!({"spec": {"taints": (taints)}, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            let got = wanted(&node)
+                .map(|all| all.iter().map(|t| format!("{}:{}", t["key"].str(), t["effect"].str())).collect::<Vec<_>>());
             assert_eq!(got, want.map(|w| w.into_iter().map(String::from).collect()), "{ready}");
         };
         let not_ready = doc!({"key": NOT_READY, "effect": "NoSchedule"});
         let own = doc!({"key": "own", "effect": "NoSchedule"});
         check("True", vec![not_ready.clone(), own.clone()], Some(vec!["own:NoSchedule"]));
         check("True", vec![own], None);
-        check("False", vec![not_ready], Some(vec!["node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"]));
+        check(
+            "False",
+            vec![not_ready],
+            Some(vec!["node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"]),
+        );
     }
 }

@@ -71,7 +71,9 @@ impl PodVolumes {
         let fs_group = pod.spec.security_context.fs_group.and_then(|g| u32::try_from(g).ok());
         let owner = Owner { user: pod.common_run_as_user(), group: fs_group };
         if let Some(empty) = &volume.empty_dir {
-            return self.empty_dir(pod, &path, empty.medium == "Memory", empty.size_limit.as_deref(), fs_group, facts).map_err(text);
+            return self
+                .empty_dir(pod, &path, empty.medium == "Memory", empty.size_limit.as_deref(), fs_group, facts)
+                .map_err(text);
         }
         let content = payload::of(pod, volume, sources, facts, &owner)?;
         if volume.config_map.is_some() {
@@ -136,19 +138,24 @@ impl PodVolumes {
         let mut mounts = Vec::new();
         for (n, wanted) in container.volume_mounts.iter().enumerate() {
             let volume = pod.spec.volumes.iter().find(|v| v.name == wanted.name);
-            let volume = volume
-                .ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", wanted.name, container.name))?;
+            let volume = volume.ok_or_else(|| {
+                format!("cannot find volume {:?} to mount into container {:?}", wanted.name, container.name)
+            })?;
             let sub_path = match wanted.sub_path_expr.as_str() {
                 "" => wanted.sub_path.clone(),
                 expression => env::expand_sub_path(expression, vars)?,
             };
             let mut host_path = self.path(volume);
             if !sub_path.is_empty() {
-                let target = self.dir.join("volume-subpaths").join(&volume.name).join(&container.name).join(n.to_string());
+                let target =
+                    self.dir.join("volume-subpaths").join(&volume.name).join(&container.name).join(n.to_string());
                 sub_path::check(&sub_path)?;
                 sub_path::bind(&host_path, &sub_path, &target, &*self.mounter).map_err(|error| {
                     tracing::warn!(%error, volume = volume.name, "failed to prepare a subPath");
-                    format!("failed to prepare subPath for volumeMount {:?} of container {:?}", wanted.name, container.name)
+                    format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {:?}",
+                        wanted.name, container.name
+                    )
                 })?;
                 host_path = target;
             }

@@ -1,11 +1,7 @@
 //! The pods of this node: which there are, and a worker for each. A worker is found by uid, since a name may come again
 //! while the old pod is still being taken away.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use client::{Informer, PODS, Scope};
 use document::Object;
@@ -129,7 +125,11 @@ async fn sweep(context: Arc<Context>, known: Vec<String>) {
         Err(error) => return tracing::warn!(%error, "failed to list containers"),
     };
     for sandbox in sandboxes.iter().filter(|s| !known.contains(&s.pod.uid)) {
-        tracing::info!(pod = sandbox.pod.name, namespace = sandbox.pod.namespace, "removing a pod that is gone from the API");
+        tracing::info!(
+            pod = sandbox.pod.name,
+            namespace = sandbox.pod.namespace,
+            "removing a pod that is gone from the API"
+        );
         if let Err(error) = context.runtime.remove_sandbox(&sandbox.id).await {
             tracing::warn!(%error, "failed to remove a sandbox");
         }

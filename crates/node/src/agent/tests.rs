@@ -130,7 +130,10 @@ async fn a_pod_runs_is_ready_and_has_token_and_environment() {
         assert_eq!(condition(&pod, kind), "True", "{kind}");
     }
     let status = &pod["status"];
-    assert_eq!((status["podIP"].str(), status["hostIP"].str(), status["qosClass"].str()), ("10.4.0.9", "192.0.2.1", "BestEffort"));
+    assert_eq!(
+        (status["podIP"].str(), status["hostIP"].str(), status["qosClass"].str()),
+        ("10.4.0.9", "192.0.2.1", "BestEffort")
+    );
     let container = &status["containerStatuses"][0];
     assert!(container["ready"].is_true() && container["started"].is_true());
     assert_eq!(container["image"].str(), "docker.io/library/busybox:latest");
@@ -138,7 +141,10 @@ async fn a_pod_runs_is_ready_and_has_token_and_environment() {
     let spec = machine.runtime.specs().into_values().next().unwrap();
     assert_eq!(spec.command, ["sleep", "9"]);
     let var = |name: &str| spec.env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-    assert_eq!((var("KUBERNETES_SERVICE_HOST"), var("KUBERNETES_SERVICE_PORT"), var("HOSTNAME")), (Some("10.96.0.1"), Some("443"), Some("p")));
+    assert_eq!(
+        (var("KUBERNETES_SERVICE_HOST"), var("KUBERNETES_SERVICE_PORT"), var("HOSTNAME")),
+        (Some("10.96.0.1"), Some("443"), Some("p"))
+    );
     let mount = spec.mounts.iter().find(|m| m.container_path.ends_with("serviceaccount")).unwrap();
     assert_eq!(std::fs::read_to_string(mount.host_path.join("token")).unwrap(), "token-of-default");
     assert!(mount.readonly);
@@ -176,10 +182,14 @@ async fn a_crash_is_restarted_then_waits() {
     assert_eq!(pod["status"]["containerStatuses"][0].at(["lastState", "terminated", "exitCode"]).as_i64(), Some(3));
     machine.until("p", |p| !p["status"]["containerStatuses"][0]["state"]["running"].is_null()).await;
     machine.runtime.exit("c", 4);
-    let waiting = |p: &Value| p["status"]["containerStatuses"][0].at(["state", "waiting", "reason"]).str() == "CrashLoopBackOff";
+    let waiting =
+        |p: &Value| p["status"]["containerStatuses"][0].at(["state", "waiting", "reason"]).str() == "CrashLoopBackOff";
     let pod = machine.until("p", waiting).await;
     let container = &pod["status"]["containerStatuses"][0];
-    assert_eq!(container.at(["state", "waiting", "message"]).str(), "back-off 10s restarting failed container=c pod=p_ns(uid-p)");
+    assert_eq!(
+        container.at(["state", "waiting", "message"]).str(),
+        "back-off 10s restarting failed container=c pod=p_ns(uid-p)"
+    );
     assert_eq!(container.at(["lastState", "terminated", "exitCode"]).as_i64(), Some(4));
     assert_eq!((pod["status"]["phase"].str(), condition(&pod, "Ready").as_str()), ("Running", "False"));
 }
@@ -195,7 +205,10 @@ async fn a_pod_that_never_restarts_succeeds_or_fails() {
         let pod = machine.phase(name, phase).await;
         let ready = pod["status"]["conditions"].items().iter().find(|c| c["type"].str() == "Ready").unwrap().clone();
         assert_eq!((ready["status"].str(), ready["reason"].str()), ("False", reason));
-        assert_eq!(pod["status"]["containerStatuses"][0].at(["state", "terminated", "exitCode"]).as_i64(), Some(code.into()));
+        assert_eq!(
+            pod["status"]["containerStatuses"][0].at(["state", "terminated", "exitCode"]).as_i64(),
+            Some(code.into())
+        );
     }
 }
 
@@ -204,7 +217,12 @@ async fn what_is_missing_is_said_as_waiting_reason_and_event() {
     let machine = Machine::new();
     for (name, spec, reason, event) in [
         ("image", POD.replace("busybox", "no-such"), "ErrImagePull", "Failed: Error: ErrImagePull"),
-        ("never", POD.replace("busybox", "no").replace("IfNotPresent", "Never"), "ErrImageNeverPull", "Failed: Error: ErrImageNeverPull"),
+        (
+            "never",
+            POD.replace("busybox", "no").replace("IfNotPresent", "Never"),
+            "ErrImageNeverPull",
+            "Failed: Error: ErrImageNeverPull",
+        ),
         (
             "config",
             POD.replace(r#""value":"9""#, r#""valueFrom":{"configMapKeyRef":{"name":"no","key":"k"}}"#),
@@ -223,7 +241,12 @@ async fn what_is_missing_is_said_as_waiting_reason_and_event() {
             "NotImplemented",
             "NotImplemented: this node does not implement readinessProbe (container \"c\") yet",
         ),
-        ("volume", POD.replace(r#""name":"kube-root-ca.crt""#, r#""name":"no""#), "ContainerCreating", "FailedMount: MountVolume.SetUp failed for volume \"kube-api-access-x\" : configmap \"no\" not found"),
+        (
+            "volume",
+            POD.replace(r#""name":"kube-root-ca.crt""#, r#""name":"no""#),
+            "ContainerCreating",
+            "FailedMount: MountVolume.SetUp failed for volume \"kube-api-access-x\" : configmap \"no\" not found",
+        ),
     ] {
         machine.apply(name, &spec);
         let waits = |p: &Value| p["status"]["containerStatuses"][0].at(["state", "waiting", "reason"]).str() == reason;
@@ -245,7 +268,8 @@ async fn a_command_that_cannot_start_is_said() {
     let message = r#"exec: "sleep": executable file not found in $PATH"#;
     machine.runtime.fail_start("sleep", message);
     machine.apply("p", POD);
-    let waits = |p: &Value| p["status"]["containerStatuses"][0].at(["state", "waiting", "reason"]).str() == "RunContainerError";
+    let waits =
+        |p: &Value| p["status"]["containerStatuses"][0].at(["state", "waiting", "reason"]).str() == "RunContainerError";
     let pod = machine.until("p", waits).await;
     let container = &pod["status"]["containerStatuses"][0];
     assert_eq!(container.at(["state", "waiting", "message"]).str(), message);
@@ -277,9 +301,12 @@ async fn init_containers_run_in_order() {
         r#""initContainers":[{"name":"i","image":"busybox"},{"name":"j","image":"busybox"}],"containers":["#,
     );
     machine.apply("p", &spec);
-    let running = |name: &'static str| move |p: &Value| {
-        let all = p["status"]["initContainerStatuses"].items().iter().chain(p["status"]["containerStatuses"].items());
-        all.into_iter().any(|c| c["name"].str() == name && !c["state"]["running"].is_null())
+    let running = |name: &'static str| {
+        move |p: &Value| {
+            let all =
+                p["status"]["initContainerStatuses"].items().iter().chain(p["status"]["containerStatuses"].items());
+            all.into_iter().any(|c| c["name"].str() == name && !c["state"]["running"].is_null())
+        }
     };
     let pod = machine.until("p", running("i")).await;
     assert_eq!((condition(&pod, "Initialized"), pod["status"]["phase"].str()), ("False".into(), "Pending"));

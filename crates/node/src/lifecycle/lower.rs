@@ -8,9 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{context::Context, plan::IMAGE_LABEL, status::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL}};
+use super::{
+    context::Context,
+    plan::IMAGE_LABEL,
+    status::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL},
+};
 use crate::{
-    env, image::{Image, Reference},
+    env,
+    image::{Image, Reference},
     logs,
     pod::{Container, Pod},
     resources,
@@ -239,9 +244,10 @@ fn hosts(parts: &Parts<'_>) -> io::Result<String> {
 }
 
 fn managed_hosts((name, domain): (String, String), ips: &[String]) -> String {
-    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+    let mut text =
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
         fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
-        .to_owned();
+            .to_owned();
     for ip in ips {
         text += &match domain.as_str() {
             "" => format!("{ip}\t{name}\n"),

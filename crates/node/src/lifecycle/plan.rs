@@ -74,7 +74,9 @@ fn in_sandbox(pod: &Pod, observed: &Observed<'_>, sandbox: &str, delay: Delay<'_
             match latest(observed, Some(sandbox), &container.name) {
                 Some(Seen::Exited { code: 0, .. }) => continue,
                 Some(Seen::Running { .. }) => return Vec::new(),
-                Some(Seen::Exited { code, .. }) if !spec.restarts(ContainerKind::Init, code) => return vec![Action::Finish],
+                Some(Seen::Exited { code, .. }) if !spec.restarts(ContainerKind::Init, code) => {
+                    return vec![Action::Finish];
+                }
                 seen => return start(ContainerKind::Init, container, seen, delay),
             }
         }
@@ -190,7 +192,8 @@ mod tests {
     }
 
     const TWO: &str = r#"{"restartPolicy":"Always","containers":[{"name":"a"},{"name":"b"}]}"#;
-    const INIT: &str = r#"{"restartPolicy":"Always","initContainers":[{"name":"i"},{"name":"j"}],"containers":[{"name":"a"}]}"#;
+    const INIT: &str =
+        r#"{"restartPolicy":"Always","initContainers":[{"name":"i"},{"name":"j"}],"containers":[{"name":"a"}]}"#;
 
     #[test]
     fn a_pod_starts_with_a_sandbox_then_init_containers_then_containers() {

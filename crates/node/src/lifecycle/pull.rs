@@ -48,7 +48,8 @@ impl Pulls {
                     ImageError::InvalidName { cause, .. } => cause,
                     other => other.to_string(),
                 };
-                let message = format!("Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: {cause}");
+                let message =
+                    format!("Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: {cause}");
                 say(true, "InspectFailed", message.clone());
                 return Err(PullFailure { reason: "InvalidImageName", message, retry: None });
             }
@@ -60,7 +61,8 @@ impl Pulls {
                 PullFailure { reason: "ImageInspectError", message, retry: None }
             })?;
             if let Some(image) = present {
-                let message = format!("Container image {name:?} already present on machine and can be accessed by the pod");
+                let message =
+                    format!("Container image {name:?} already present on machine and can be accessed by the pod");
                 say(false, "Pulled", message);
                 return Ok(image);
             }
@@ -95,7 +97,9 @@ impl Pulls {
             Ok(image) => {
                 let took = go_millis(started.elapsed());
                 let size = image.size;
-                let text = format!("Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {size} bytes.");
+                let text = format!(
+                    "Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {size} bytes."
+                );
                 say(false, "Pulled", text);
                 self.backoff.reset(name);
                 Ok(image)
@@ -106,7 +110,7 @@ impl Pulls {
                 self.backoff.next(name, now);
                 self.last.insert(name.to_owned(), format!("ErrImagePull: {error}"));
                 // the next look finds the back-off, and says so
-                let retry = Some(now + Duration::from_secs(2));
+                let retry = Some(now + Duration::from_secs(3));
                 Err(PullFailure { reason: "ErrImagePull", message: error.to_string(), retry })
             }
         }
@@ -129,7 +133,9 @@ fn credentials(reference: &Reference, secrets: &Sources) -> Vec<Auth> {
     let mut found: Vec<(usize, Auth)> = Vec::new();
     for secret in secrets.secrets.values() {
         let config = match secret.kind.as_str() {
-            "kubernetes.io/dockerconfigjson" => secret.data.get(".dockerconfigjson").and_then(|d| json(d)).map(|mut c| c["auths"].take()),
+            "kubernetes.io/dockerconfigjson" => {
+                secret.data.get(".dockerconfigjson").and_then(|d| json(d)).map(|mut c| c["auths"].take())
+            }
             "kubernetes.io/dockercfg" => secret.data.get(".dockercfg").and_then(|d| json(d)),
             _ => None,
         };
@@ -156,7 +162,9 @@ fn registry_key(registry: &str) -> String {
     let bare = registry.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let bare = bare.trim_end_matches("/v1").trim_end_matches("/v2");
     match bare.split('/').next() {
-        Some("index.docker.io" | "registry-1.docker.io" | "docker.io") => bare.replacen(bare.split('/').next().unwrap_or_default(), "docker.io", 1),
+        Some("index.docker.io" | "registry-1.docker.io" | "docker.io") => {
+            bare.replacen(bare.split('/').next().unwrap_or_default(), "docker.io", 1)
+        }
         _ => bare.to_owned(),
     }
 }
@@ -188,13 +196,23 @@ mod tests {
     use super::*;
     use crate::{fake::FakeImages, sources::Secret};
 
-    async fn check(pulls: &mut Pulls, images: &FakeImages, image: &str, policy: &str, want: Result<(), &str>, said: &[&str]) {
-        let container =
-            Container { image: image.into(), image_pull_policy: policy.into(), ..Default::default() };
+    async fn check(
+        pulls: &mut Pulls,
+        images: &FakeImages,
+        image: &str,
+        policy: &str,
+        want: Result<(), &str>,
+        said: &[&str],
+    ) {
+        let container = Container { image: image.into(), image_pull_policy: policy.into(), ..Default::default() };
         let log = Mutex::new(Vec::new());
         let say = |_: bool, reason: &str, message: String| log.lock().push(format!("{reason}: {message}"));
         let got = pulls.ensure(images, &container, &Sources::default(), &say).await;
-        assert_eq!(got.map(drop).map_err(|f| format!("{}: {}", f.reason, f.message)), want.map_err(Into::into), "{image}");
+        assert_eq!(
+            got.map(drop).map_err(|f| format!("{}: {}", f.reason, f.message)),
+            want.map_err(Into::into),
+            "{image}"
+        );
         let log = log.into_inner();
         assert_eq!(log.len(), said.len(), "{log:?}");
         for (line, want) in log.iter().zip(said) {
@@ -212,15 +230,27 @@ mod tests {
         check(&mut pulls, &images, "here", "Never", Ok(()), &[present]).await;
         let never = "ErrImageNeverPull: Container image \"there\" is not present with pull policy of Never";
         check(&mut pulls, &images, "there", "Never", Err(never), &[never]).await;
-        let pulled = ["Pulling: Pulling image \"there\"", "Pulled: Successfully pulled image \"there\" in 0s (0s including waiting). Image size: 1000 bytes."];
+        let pulled = [
+            "Pulling: Pulling image \"there\"",
+            "Pulled: Successfully pulled image \"there\" in 0s (0s including waiting). Image size: 1000 bytes.",
+        ];
         check(&mut pulls, &images, "there", "Always", Ok(()), &pulled).await;
         let cause = "failed to pull and unpack image \"no\": failed to resolve reference \"no\": no: not found";
         let failed = ["Pulling: Pulling image \"no\"", &format!("Failed: Failed to pull image \"no\": {cause}")];
         check(&mut pulls, &images, "no", "IfNotPresent", Err(&format!("ErrImagePull: {cause}")), &failed).await;
         let waiting = format!("ImagePullBackOff: Back-off pulling image \"no\": ErrImagePull: {cause}");
-        check(&mut pulls, &images, "no", "IfNotPresent", Err(&waiting), &["BackOff: Back-off pulling image \"no\""]).await;
+        check(&mut pulls, &images, "no", "IfNotPresent", Err(&waiting), &["BackOff: Back-off pulling image \"no\""])
+            .await;
         let bad = "Failed to apply default image tag \"X\": couldn't parse image name \"X\": invalid reference format: repository name must be lowercase";
-        check(&mut pulls, &images, "X", "Always", Err(&format!("InvalidImageName: {bad}")), &[&format!("InspectFailed: {bad}")]).await;
+        check(
+            &mut pulls,
+            &images,
+            "X",
+            "Always",
+            Err(&format!("InvalidImageName: {bad}")),
+            &[&format!("InspectFailed: {bad}")],
+        )
+        .await;
     }
 
     #[test]

@@ -15,7 +15,10 @@ pub fn refusal(pod: &Pod) -> Option<String> {
         (spec.runtime_class_name.as_deref().is_some_and(|c| !c.is_empty()), "runtimeClassName"),
         (!spec.resource_claims.is_empty(), "resourceClaims"),
         (spec.security_context.se_linux_options.is_some(), "seLinuxOptions"),
-        (spec.security_context.supplemental_groups_policy.as_deref() == Some("Strict"), "supplementalGroupsPolicy: Strict"),
+        (
+            spec.security_context.supplemental_groups_policy.as_deref() == Some("Strict"),
+            "supplementalGroupsPolicy: Strict",
+        ),
     ];
     if let Some((_, what)) = of_pod.iter().find(|(asked, _)| *asked) {
         return Some(sentence(what));
@@ -45,7 +48,8 @@ fn refused_volume(volume: &Volume) -> Option<String> {
     {
         return named(&format!("hostPath type {:?}", host.kind));
     }
-    if let Some(medium) = volume.empty_dir.as_ref().map(|e| e.medium.as_str()).filter(|m| !matches!(*m, "" | "Memory")) {
+    if let Some(medium) = volume.empty_dir.as_ref().map(|e| e.medium.as_str()).filter(|m| !matches!(*m, "" | "Memory"))
+    {
         return named(&format!("emptyDir medium {medium:?}"));
     }
     let sources = volume.projected.iter().flat_map(|p| &p.sources);
@@ -59,7 +63,10 @@ fn refused_volume(volume: &Volume) -> Option<String> {
 fn refused_in_container(host_network: bool, kind: ContainerKind, container: &Container) -> Option<String> {
     let asked = [
         (container.restart_policy.as_deref() == Some("Always") && kind == ContainerKind::Init, "sidecar containers"),
-        (container.restart_policy.is_some() || !container.restart_policy_rules.is_empty(), "container restart policies"),
+        (
+            container.restart_policy.is_some() || !container.restart_policy_rules.is_empty(),
+            "container restart policies",
+        ),
         (container.liveness_probe.is_some(), "livenessProbe"),
         (container.readiness_probe.is_some(), "readinessProbe"),
         (container.startup_probe.is_some(), "startupProbe"),
@@ -69,7 +76,10 @@ fn refused_in_container(host_network: bool, kind: ContainerKind, container: &Con
         (!container.resources.claims.is_empty(), "resource claims"),
         (asks_for_devices(container), "extended resources and huge pages"),
         (container.env.iter().any(|e| e.value_from.as_ref().is_some_and(|v| v.file_key_ref.is_some())), "fileKeyRef"),
-        (container.volume_mounts.iter().any(|m| m.recursive_read_only.as_deref() == Some("Enabled")), "recursiveReadOnly: Enabled"),
+        (
+            container.volume_mounts.iter().any(|m| m.recursive_read_only.as_deref() == Some("Enabled")),
+            "recursiveReadOnly: Enabled",
+        ),
         (asks_for_profile(&container.security_context), "seccomp and AppArmor profiles of type Localhost"),
         (container.security_context.se_linux_options.is_some(), "seLinuxOptions"),
     ];
@@ -83,7 +93,9 @@ fn asks_for_devices(container: &Container) -> bool {
 }
 
 fn asks_for_profile(context: &SecurityContext) -> bool {
-    [&context.seccomp_profile, &context.app_armor_profile].iter().any(|p| p.as_ref().is_some_and(|p| p.kind == "Localhost"))
+    [&context.seccomp_profile, &context.app_armor_profile]
+        .iter()
+        .any(|p| p.as_ref().is_some_and(|p| p.kind == "Localhost"))
 }
 
 #[cfg(test)]
@@ -100,7 +112,10 @@ mod tests {
         check(r#"{"containers":[{"name":"a"}]}"#, None);
         check(r#"{"containers":[{"name":"a","livenessProbe":{}}]}"#, Some(r#"livenessProbe (container "a")"#));
         check(r#"{"containers":[{"name":"a","lifecycle":{}}]}"#, Some(r#"lifecycle hooks (container "a")"#));
-        check(r#"{"initContainers":[{"name":"i","restartPolicy":"Always"}]}"#, Some(r#"sidecar containers (container "i")"#));
+        check(
+            r#"{"initContainers":[{"name":"i","restartPolicy":"Always"}]}"#,
+            Some(r#"sidecar containers (container "i")"#),
+        );
         check(r#"{"volumes":[{"name":"v","nfs":{}}]}"#, Some(r#"volumes of type nfs (volume "v")"#));
         check(r#"{"volumes":[{"name":"v","emptyDir":{"medium":"Memory"}}]}"#, None);
         check(

@@ -53,6 +53,10 @@ pub(crate) struct Worker {
     refused: bool,
     volumes_fresh_until: Option<SystemTime>,
     mount_delay: Duration,
+    /// A failed mount is not tried again before; nor a failed start, by container; nor is a back-off told twice.
+    mount_not_before: Option<SystemTime>,
+    start_not_before: HashMap<String, SystemTime>,
+    told: HashMap<String, SystemTime>,
     /// Labels and annotations that the volumes were written with.
     shown: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
     stopped: bool,
@@ -98,6 +102,9 @@ impl Worker {
             refused: false,
             volumes_fresh_until: None,
             mount_delay: Duration::from_millis(500),
+            mount_not_before: None,
+            start_not_before: HashMap::new(),
+            told: HashMap::new(),
             shown: None,
             stopped: false,
             verdict: None,
@@ -231,6 +238,10 @@ impl Worker {
             }
             return true;
         }
+        if let Some(at) = self.mount_not_before.filter(|at| now < *at) {
+            self.wake_at(at);
+            return self.volumes_fresh_until.is_some();
+        }
         let context = self.context.clone();
         let outcome = match objects::fetch(&context.api, pod, &wanted, &mut self.tokens).await {
             Ok(sources) => {
@@ -254,7 +265,9 @@ impl Worker {
             }
             Err(message) => {
                 context.pod_event(pod, true, "FailedMount", message);
-                self.wake_in(self.mount_delay);
+                let again = now + self.mount_delay;
+                self.mount_not_before = Some(again);
+                self.wake_at(again);
                 self.mount_delay = (self.mount_delay * 2).min(Duration::from_secs(122));
                 // a pod that runs goes on with the files that it has
                 self.volumes_fresh_until.is_some()
@@ -274,7 +287,16 @@ impl Worker {
             let now = SystemTime::now();
             let delay = |name: &str, ended: SystemTime| crashes.until(&format!("{uid}/{name}"), ended, now);
             let mut actions = plan::plan(pod, &seen.observed(), &delay);
-            actions.retain(|a| !matches!(a, Action::Start { name, .. } | Action::BackOff { name, .. } if tried.contains(name)));
+            actions.retain(
+                |a| !matches!(a, Action::Start { name, .. } | Action::BackOff { name, .. } if tried.contains(name)),
+            );
+            let waits = |name: &String| self.start_not_before.get(name).copied().filter(|at| now < *at);
+            let held: Vec<SystemTime> = actions
+                .iter()
+                .filter_map(|a| if let Action::Start { name, .. } = a { waits(name) } else { None })
+                .collect();
+            actions.retain(|a| !matches!(a, Action::Start { name, .. } if waits(name).is_some()));
+            held.into_iter().for_each(|at| self.wake_at(at));
             if actions.is_empty() {
                 return;
             }
@@ -294,26 +316,40 @@ impl Worker {
         let context = self.context.clone();
         match action {
             Action::StopSandbox(id) => {
-                context.pod_event(pod, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+                context.pod_event(
+                    pod,
+                    false,
+                    "SandboxChanged",
+                    "Pod sandbox changed, it will be killed and re-created.",
+                );
                 report("stop a sandbox", context.runtime.stop_sandbox(&id).await)
             }
-            Action::RunSandbox { attempt } => match context.runtime.run_sandbox(&lower::sandbox(&context, pod, attempt)).await {
-                Ok(_) => {
-                    // its address is worth a word before images are pulled
-                    self.say(pod, false).await;
-                    true
+            Action::RunSandbox { attempt } => {
+                match context.runtime.run_sandbox(&lower::sandbox(&context, pod, attempt)).await {
+                    Ok(_) => {
+                        // its address is worth a word before images are pulled
+                        self.say(pod, false).await;
+                        true
+                    }
+                    Err(error) => {
+                        context.pod_event(
+                            pod,
+                            true,
+                            "FailedCreatePodSandBox",
+                            format!("Failed to create pod sandbox: {error}"),
+                        );
+                        self.wake_in(Duration::from_secs(10));
+                        false
+                    }
                 }
-                Err(error) => {
-                    context.pod_event(pod, true, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
-                    self.wake_in(Duration::from_secs(10));
-                    false
-                }
-            },
+            }
             Action::Remove(id) => report("remove a container", context.runtime.remove(&id).await),
             Action::Restart { id, name } => {
                 let text = format!("Container {name} definition changed, will be restarted");
                 context.container_event(pod, ContainerKind::Regular, &name, false, "Killing", text);
-                let grace = Duration::from_secs(u64::try_from(pod.spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(30));
+                let grace = Duration::from_secs(
+                    u64::try_from(pod.spec.termination_grace_period_seconds.unwrap_or(30)).unwrap_or(30),
+                );
                 report("stop a container", context.runtime.stop(&id, grace).await)
             }
             Action::Start { kind, name, ended } => {
@@ -324,8 +360,10 @@ impl Worker {
                 true
             }
             Action::BackOff { kind, name, until } => {
-                let text = format!("Back-off restarting failed container {name} in pod {}", pod.full_name());
-                context.container_event(pod, kind, &name, true, "BackOff", text);
+                if self.told.insert(name.clone(), until) != Some(until) {
+                    let text = format!("Back-off restarting failed container {name} in pod {}", pod.full_name());
+                    context.container_event(pod, kind, &name, true, "BackOff", text);
+                }
                 let delay = go_duration(self.crashes.delay(&format!("{}/{name}", pod.metadata.uid)));
                 let message = format!("back-off {delay} restarting failed container={name} pod={}", pod.full_name());
                 self.reasons.insert(name, ("CrashLoopBackOff".into(), message));

@@ -48,9 +48,10 @@ pub(super) async fn serve(
         Err((status, message)) => return respond::text(status, message),
     };
     let running = match shared.runtime.list().await {
-        Ok(all) => all.containers.into_iter().find(|c| {
-            c.pod.uid == pod.metadata.uid && c.name == container && c.state == ContainerState::Running
-        }),
+        Ok(all) => all
+            .containers
+            .into_iter()
+            .find(|c| c.pod.uid == pod.metadata.uid && c.name == container && c.state == ContainerState::Running),
         Err(error) => return respond::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     };
     let Some(running) = running else {
@@ -82,7 +83,9 @@ fn handshake(headers: &HeaderMap) -> Result<(&'static str, String), (StatusCode,
     if !upgrade.eq_ignore_ascii_case("websocket") {
         let message = match upgrade {
             "" => "Upgrade request required\n".to_owned(),
-            other => format!("unable to upgrade: {other} is not implemented, use websockets ({})\n", PROTOCOLS.join(", ")),
+            other => {
+                format!("unable to upgrade: {other} is not implemented, use websockets ({})\n", PROTOCOLS.join(", "))
+            }
         };
         return Err((StatusCode::BAD_REQUEST, message));
     }
@@ -94,7 +97,8 @@ fn handshake(headers: &HeaderMap) -> Result<(&'static str, String), (StatusCode,
         .map(str::trim)
         .collect();
     let agreed = PROTOCOLS.iter().find(|p| offered.contains(p)).ok_or_else(|| {
-        let message = format!("unable to negotiate protocol: client supports {offered:?}, server accepts {PROTOCOLS:?}\n");
+        let message =
+            format!("unable to negotiate protocol: client supports {offered:?}, server accepts {PROTOCOLS:?}\n");
         (StatusCode::BAD_REQUEST, message)
     })?;
     let key = text(header::SEC_WEBSOCKET_KEY);
@@ -167,10 +171,8 @@ mod tests {
     #[test]
     fn only_websockets_with_a_known_protocol_are_taken() {
         let check = |pairs: &[(&'static str, &'static str)], want: Result<&str, StatusCode>| {
-            let headers: HeaderMap = pairs
-                .iter()
-                .map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v)))
-                .collect();
+            let headers: HeaderMap =
+                pairs.iter().map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
             let got = handshake(&headers);
             assert_eq!(got.map(|(p, _)| p).map_err(|(s, _)| s), want, "{pairs:?}");
         };

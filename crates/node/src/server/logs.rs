@@ -18,7 +18,13 @@ use crate::{
     runtime::{self, ContainerState},
 };
 
-pub(super) async fn serve(shared: &Shared, namespace: &str, name: &str, container: &str, query: &str) -> Response<Body> {
+pub(super) async fn serve(
+    shared: &Shared,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    query: &str,
+) -> Response<Body> {
     let options = match parse(query) {
         Ok(options) => options,
         Err(message) => return respond::text(StatusCode::UNPROCESSABLE_ENTITY, message),
@@ -61,7 +67,9 @@ async fn find(shared: &Shared, pod: &Pod, name: &str, previous: bool) -> Result<
         return Err(format!("container {name:?} in pod {pod_name:?} is not available"));
     };
     Err(match status.state.waiting.as_ref().map(|w| w.reason.as_str()) {
-        Some("ErrImagePull") => format!("container {name:?} in pod {pod_name:?} is waiting to start: image can't be pulled"),
+        Some("ErrImagePull") => {
+            format!("container {name:?} in pod {pod_name:?} is waiting to start: image can't be pulled")
+        }
         Some("ImagePullBackOff") => {
             format!("container {name:?} in pod {pod_name:?} is waiting to start: trying and failing to pull image")
         }
@@ -82,7 +90,8 @@ fn read(shared: &Shared, id: String, path: PathBuf, options: LogOptions) -> Resp
     tokio::spawn(async move {
         let running = || {
             let (runtime, id) = (runtime.clone(), id.clone());
-            async move { matches!(runtime.status(&id).await, Ok(status) if status.state == ContainerState::Running) }.boxed()
+            async move { matches!(runtime.status(&id).await, Ok(status) if status.state == ContainerState::Running) }
+                .boxed()
         };
         if let Err(error) = logs::read(&path, &options, out.clone(), &running).await
             && error.kind() != std::io::ErrorKind::NotFound

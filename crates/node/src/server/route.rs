@@ -13,7 +13,11 @@ use super::{
 };
 
 /// Answers one request.
-pub(super) async fn handle(shared: Arc<Shared>, certified: Option<Arc<UserInfo>>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn handle(
+    shared: Arc<Shared>,
+    certified: Option<Arc<UserInfo>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     if let Err(refusal) = admit(&shared, certified, &request).await {
         return refusal;
     }
@@ -35,7 +39,11 @@ pub(super) async fn handle(shared: Arc<Shared>, certified: Option<Arc<UserInfo>>
 }
 
 /// `Err` is the answer of a request that may not pass.
-async fn admit(shared: &Shared, certified: Option<Arc<UserInfo>>, request: &Request<Incoming>) -> Result<(), Response<Body>> {
+async fn admit(
+    shared: &Shared,
+    certified: Option<Arc<UserInfo>>,
+    request: &Request<Incoming>,
+) -> Result<(), Response<Body>> {
     let failed = |error: meta::Status| {
         tracing::warn!("failed to ask the API server about a request: {}", error.message);
         respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("Authorization error: {}\n", error.message))
@@ -53,7 +61,8 @@ async fn admit(shared: &Shared, certified: Option<Arc<UserInfo>>, request: &Requ
         Ok(true) => Ok(()),
         Ok(false) => {
             let list = subresources.join(" ");
-            let text = format!("Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{list}])\n", user.name);
+            let text =
+                format!("Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{list}])\n", user.name);
             Err(respond::text(StatusCode::FORBIDDEN, text))
         }
         Err(error) => Err(failed(error)),
@@ -74,11 +83,13 @@ fn pods(shared: &Shared) -> Response<Body> {
 
 /// A query's members, decoded.
 pub(super) fn query(text: &str) -> Vec<(String, String)> {
-    text.split('&').filter(|p| !p.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    })
-    .collect()
+    text.split('&')
+        .filter(|p| !p.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
 }
 
 fn decode(text: &str) -> String {

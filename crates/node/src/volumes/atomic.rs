@@ -96,8 +96,7 @@ fn count_files(dir: &Path) -> usize {
 
 /// `name ▶ ..data/name` for every first part of a path; links to what is gone are removed.
 fn link_names(dir: &Path, payload: &Payload) -> io::Result<()> {
-    let wanted: std::collections::BTreeSet<&str> =
-        payload.keys().filter_map(|path| path.split('/').next()).collect();
+    let wanted: std::collections::BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
     for name in &wanted {
         let link = dir.join(name);
         if std::fs::symlink_metadata(&link).is_err() {

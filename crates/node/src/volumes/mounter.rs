@@ -32,7 +32,8 @@ impl Mounter for HostMounter {
     }
 
     fn bind(&self, source: &Path, target: &Path) -> io::Result<()> {
-        mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
+        mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+            .map_err(io::Error::from)
     }
 
     fn unmount(&self, at: &Path) -> io::Result<()> {
@@ -45,7 +46,10 @@ impl Mounter for HostMounter {
     fn is_mounted(&self, at: &Path) -> bool {
         let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return false };
         let at = std::fs::canonicalize(at).unwrap_or_else(|_| PathBuf::from(at));
-        table.lines().filter_map(|line| line.split(' ').nth(4)).any(|field| unescape(field) == at.as_os_str().as_bytes())
+        table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .any(|field| unescape(field) == at.as_os_str().as_bytes())
     }
 
     fn own(&self, path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {

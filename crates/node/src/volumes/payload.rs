@@ -23,7 +23,13 @@ pub(super) struct Entry {
 }
 
 /// The files of a generated volume.
-pub(super) fn of(pod: &Pod, volume: &Volume, sources: &Sources, facts: &Facts<'_>, owner: &Owner) -> Result<Payload, String> {
+pub(super) fn of(
+    pod: &Pod,
+    volume: &Volume,
+    sources: &Sources,
+    facts: &Facts<'_>,
+    owner: &Owner,
+) -> Result<Payload, String> {
     let mut payload = Payload::new();
     if let Some(map) = &volume.config_map {
         config_map(&mut payload, map, map.default_mode, sources)?;
@@ -58,7 +64,12 @@ pub(super) fn of(pod: &Pod, volume: &Volume, sources: &Sources, facts: &Facts<'_
     Ok(payload)
 }
 
-fn config_map(payload: &mut Payload, volume: &ConfigMapVolume, mode: Option<u32>, sources: &Sources) -> Result<(), String> {
+fn config_map(
+    payload: &mut Payload,
+    volume: &ConfigMapVolume,
+    mode: Option<u32>,
+    sources: &Sources,
+) -> Result<(), String> {
     let Some(map) = sources.config_maps.get(&volume.name) else {
         return if volume.optional { Ok(()) } else { Err(format!("configmap {:?} not found", volume.name)) };
     };
@@ -97,7 +108,13 @@ fn keys(
     Ok(())
 }
 
-fn downward_api(payload: &mut Payload, items: &[DownwardFile], mode: Option<u32>, pod: &Pod, facts: &Facts<'_>) -> Result<(), String> {
+fn downward_api(
+    payload: &mut Payload,
+    items: &[DownwardFile],
+    mode: Option<u32>,
+    pod: &Pod,
+    facts: &Facts<'_>,
+) -> Result<(), String> {
     for item in items {
         let value = match (&item.field_ref, &item.resource_field_ref) {
             (Some(field), _) => env::pod_field(&field.field_path, pod, facts.pod_ips, facts.host_ips)?,

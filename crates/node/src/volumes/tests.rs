@@ -18,7 +18,10 @@ struct Case {
 fn case(spec: &str) -> Case {
     let json = format!(r#"{{"metadata":{{"name":"p","namespace":"n","uid":"u","labels":{{"a":"b"}}}},"spec":{spec}}}"#);
     let mut sources = Sources::default();
-    let map = ConfigMap { data: [("k".into(), "v".into()), ("l".into(), "w".into())].into(), binary: [("bin".into(), vec![0])].into() };
+    let map = ConfigMap {
+        data: [("k".into(), "v".into()), ("l".into(), "w".into())].into(),
+        binary: [("bin".into(), vec![0])].into(),
+    };
     sources.config_maps.insert("cm".into(), map);
     sources.secrets.insert("s".into(), Secret { data: [("pw".into(), b"x".to_vec())].into(), ..Default::default() });
     let token = ServiceAccountToken { expiration_seconds: Some(3607), path: "token".into(), ..Default::default() };
@@ -111,8 +114,14 @@ fn config_maps_and_secrets_become_files() {
     check(r#""secret":{"secretName":"s","items":[{"key":"pw","path":"x","mode":288}]}"#, Ok(&["x=x 440"]));
     check(r#""configMap":{"name":"no"}"#, Err("configmap \"no\" not found"));
     check(r#""configMap":{"name":"no","optional":true}"#, Ok(&[]));
-    check(r#""secret":{"secretName":"s","items":[{"key":"no","path":"x"}]}"#, Err("references non-existent secret key: no"));
-    check(r#""downwardAPI":{"items":[{"path":"labels","fieldRef":{"fieldPath":"metadata.labels"}}]}"#, Ok(&["labels=a=\"b\" 644"]));
+    check(
+        r#""secret":{"secretName":"s","items":[{"key":"no","path":"x"}]}"#,
+        Err("references non-existent secret key: no"),
+    );
+    check(
+        r#""downwardAPI":{"items":[{"path":"labels","fieldRef":{"fieldPath":"metadata.labels"}}]}"#,
+        Ok(&["labels=a=\"b\" 644"]),
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use client::{Answer, Call, ListOptions, ListResult, Resource, Transport, Verb, WatchEvent, WatchStream, PODS};
+use client::{Answer, Call, ListOptions, ListResult, PODS, Resource, Transport, Verb, WatchEvent, WatchStream};
 use document::{Object, Value, doc, json};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use meta::{GroupResource, Key, Revision, Status, Time};
@@ -58,7 +58,8 @@ impl FakeApi {
         let mut state = self.0.state.lock();
         state.revision += 1;
         let revision = state.revision;
-        let (namespace, name) = (value["metadata"]["namespace"].str().to_owned(), value["metadata"]["name"].str().to_owned());
+        let (namespace, name) =
+            (value["metadata"]["namespace"].str().to_owned(), value["metadata"]["name"].str().to_owned());
         let id = id(resource, &namespace, &name);
         let old = state.objects.get(&id).map(|(_, v)| v.clone());
         if subresource == "status" {
@@ -120,7 +121,12 @@ impl Transport for FakeApi {
         async move { answer }.boxed()
     }
 
-    fn list(&self, resource: &Resource, _: Option<&str>, _: &ListOptions) -> BoxFuture<'static, Result<ListResult, Status>> {
+    fn list(
+        &self,
+        resource: &Resource,
+        _: Option<&str>,
+        _: &ListOptions,
+    ) -> BoxFuture<'static, Result<ListResult, Status>> {
         let state = self.0.state.lock();
         let all = state.objects.values().filter(|(r, _)| r == resource);
         let list = ListResult { revision: Revision(state.revision), items: all.map(|(r, v)| object(r, v)).collect() };

@@ -66,7 +66,9 @@ fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
     if status.phase == "Succeeded" && unknown.is_empty() {
         return Verdict { status: true, reason: "PodCompleted", message: String::new() };
     }
-    let started = |c: &ContainerStatus| c.state.running.is_some() || c.state.terminated.is_some() || c.last_state.terminated.is_some();
+    let started = |c: &ContainerStatus| {
+        c.state.running.is_some() || c.state.terminated.is_some() || c.last_state.terminated.is_some()
+    };
     if status.container_statuses.iter().any(started) {
         return Verdict::yes();
     }
@@ -77,7 +79,8 @@ fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
 }
 
 fn containers_ready(input: &Input<'_>, status: &PodStatus) -> Verdict {
-    let (unknown, unready) = split(input.pod.spec.containers.iter().map(|c| c.name.as_str()), &status.container_statuses);
+    let (unknown, unready) =
+        split(input.pod.spec.containers.iter().map(|c| c.name.as_str()), &status.container_statuses);
     match status.phase.as_str() {
         "Succeeded" if unknown.is_empty() => return Verdict::no("PodCompleted", String::new()),
         "Failed" => return Verdict::no("PodFailed", String::new()),

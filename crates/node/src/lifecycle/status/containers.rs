@@ -64,8 +64,16 @@ fn one(input: &Input<'_>, kind: ContainerKind, container: &Container, old: &[Con
     status
 }
 
-fn from_run(input: &Input<'_>, container: &Container, run: &Run, before: Option<&Run>, old: Option<&ContainerStatus>) -> ContainerStatus {
-    let label = |name: &str, other: &str| run.labels.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.into());
+fn from_run(
+    input: &Input<'_>,
+    container: &Container,
+    run: &Run,
+    before: Option<&Run>,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
+    let label = |name: &str, other: &str| {
+        run.labels.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.into())
+    };
     let id = full_id(run);
     let mut status = ContainerStatus {
         name: container.name.clone(),
@@ -133,7 +141,10 @@ fn put_reason(input: &Input<'_>, kind: ContainerKind, container: &Container, sta
     if status.state.terminated.is_some() {
         status.last_state = std::mem::take(&mut status.state);
     }
-    status.state = ContainerState { waiting: Some(Waiting { reason: reason.clone(), message: message.clone() }), ..Default::default() };
+    status.state = ContainerState {
+        waiting: Some(Waiting { reason: reason.clone(), message: message.clone() }),
+        ..Default::default()
+    };
 }
 
 fn state_of(input: &Input<'_>, run: &Run) -> ContainerState {

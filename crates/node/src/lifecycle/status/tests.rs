@@ -58,7 +58,11 @@ fn phases_follow_the_containers() {
 fn a_status_prints_as_upstream_prints_it() {
     let status = PodStatus {
         phase: "Running".into(),
-        conditions: vec![crate::pod::PodCondition { kind: "Ready".into(), status: "True".into(), ..Default::default() }],
+        conditions: vec![crate::pod::PodCondition {
+            kind: "Ready".into(),
+            status: "True".into(),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let want = r#"{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastProbeTime":null,"lastTransitionTime":null}]}"#;

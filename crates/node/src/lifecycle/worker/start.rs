@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{Seen, Worker, report};
 use crate::{
+    image::Image,
     lifecycle::{lower, pull::PullFailure},
     logs, objects,
-    image::Image,
     pod::{Container, ContainerKind, Pod},
     runtime::ContainerStatus,
     sources::{Sources, Wanted},
@@ -25,16 +25,25 @@ impl Worker {
         match self.try_start(pod, seen, kind, container).await {
             Ok(()) => {
                 self.reasons.remove(name);
+                self.start_not_before.remove(name);
                 self.prune(seen, name).await;
             }
             Err(failed) => {
                 self.reasons.insert(name.to_owned(), (failed.reason.into(), failed.message));
-                self.wake_at(failed.retry.unwrap_or_else(|| SystemTime::now() + Duration::from_secs(10)));
+                let again = failed.retry.unwrap_or_else(|| SystemTime::now() + Duration::from_secs(10));
+                self.start_not_before.insert(name.to_owned(), again);
+                self.wake_at(again);
             }
         }
     }
 
-    async fn try_start(&mut self, pod: &Pod, seen: &Seen, kind: ContainerKind, container: &Container) -> Result<(), Failed> {
+    async fn try_start(
+        &mut self,
+        pod: &Pod,
+        seen: &Seen,
+        kind: ContainerKind,
+        container: &Container,
+    ) -> Result<(), Failed> {
         let image = self.image(pod, kind, container).await?;
         let (context, name) = (self.context.clone(), &container.name);
         let say = |warning: bool, reason: &str, message: String| {
@@ -66,7 +75,7 @@ impl Worker {
             .await
             .map_err(|error| failed("CreateContainerError", error.to_string(), 10))?;
         say(false, "Created", "Container created".into());
-        context.runtime.start(&id).await.map_err(|error| failed("RunContainerError", error.to_string(), 1))?;
+        context.runtime.start(&id).await.map_err(|error| failed("RunContainerError", error.to_string(), 2))?;
         say(false, "Started", "Container started".into());
         Ok(())
     }

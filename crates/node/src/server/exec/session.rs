@@ -33,7 +33,13 @@ enum Input {
 pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, container: &str, spec: &ExecSpec) {
     let (mut sink, mut stream) = socket.split();
     // an empty message tells the client that the session stands
-    let first = if spec.stdout { STDOUT } else if spec.stderr { STDERR } else { OUTCOME };
+    let first = if spec.stdout {
+        STDOUT
+    } else if spec.stderr {
+        STDERR
+    } else {
+        OUTCOME
+    };
     if sink.send(frame(first, &[])).await.is_err() {
         return;
     }
@@ -47,8 +53,10 @@ pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, cont
     };
     let (output, mut outgoing) = mpsc::channel::<Message>(16);
     let pumps = [(STDOUT, session.stdout.take()), (STDERR, session.stderr.take())];
-    let pumps: Vec<_> =
-        pumps.into_iter().filter_map(|(channel, source)| Some(tokio::spawn(pump(channel, source?, output.clone())))).collect();
+    let pumps: Vec<_> = pumps
+        .into_iter()
+        .filter_map(|(channel, source)| Some(tokio::spawn(pump(channel, source?, output.clone()))))
+        .collect();
     drop(output);
     let (input, received) = mpsc::channel(16);
     let writer = tokio::spawn(feed(session.stdin.take(), received));
@@ -113,7 +121,12 @@ async fn finish<S: futures::Sink<Message> + Unpin>(sink: &mut S, told: Vec<u8>) 
     let _ = sink.close().await;
 }
 
-async fn receive(data: &[u8], v5: bool, input: &mut Option<mpsc::Sender<Input>>, control: &dyn crate::runtime::ExecControl) {
+async fn receive(
+    data: &[u8],
+    v5: bool,
+    input: &mut Option<mpsc::Sender<Input>>,
+    control: &dyn crate::runtime::ExecControl,
+) {
     let Some((channel, rest)) = data.split_first() else { return };
     match *channel {
         STDIN if !rest.is_empty() => {
