@@ -13,7 +13,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
     sys::stat::{Mode, mkdirat},
 };
 
@@ -79,22 +79,43 @@ pub(crate) fn read(root: &Path, path: &str, limit: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Makes a folder and its parents below `root`; symlinks are resolved inside.
+/// Makes a folder and its parents below `root`; symlinks are resolved inside, those that lead nowhere included
+/// (`/var/run` to a `/run` that the image does not have).
 pub(crate) fn create_dirs(root: &Path, path: &str) -> io::Result<()> {
-    let root = File::open(root)?;
+    create_dirs_through(&File::open(root)?, path, 8)
+}
+
+fn create_dirs_through(root: &File, path: &str, links: u8) -> io::Result<()> {
     let how = || OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(in_root());
     let (mut at, mut parent) = (String::from("/"), openat2(root.as_fd(), "/", how())?);
     for part in components(Path::new(path))? {
-        at.push_str(&part.to_string_lossy());
-        parent = match openat2(root.as_fd(), at.as_str(), how()) {
+        let whole = format!("{at}{}", part.to_string_lossy());
+        parent = match openat2(root.as_fd(), whole.as_str(), how()) {
             Err(Errno::ENOENT) => {
-                mkdirat(&parent, part, Mode::from_bits_truncate(0o755))?;
-                openat2(root.as_fd(), at.as_str(), how())?
+                match mkdirat(&parent, part, Mode::from_bits_truncate(0o755)) {
+                    Err(Errno::EEXIST) if links > 0 => {
+                        let target = readlinkat(&parent, part)?;
+                        let target = Path::new(&at).join(target); // an absolute one replaces the path
+                        create_dirs_through(root, &target.to_string_lossy(), links - 1)?;
+                    }
+                    made => made?,
+                }
+                openat2(root.as_fd(), whole.as_str(), how())?
             }
             opened => opened?,
         };
-        at.push('/');
+        at = whole + "/";
     }
+    Ok(())
+}
+
+/// Makes an empty file and its parents below `root`, if nothing is there.
+pub(crate) fn create_file(root: &Path, path: &str) -> io::Result<()> {
+    let parent = Path::new(path).parent().map(Path::to_string_lossy).unwrap_or_default();
+    create_dirs(root, &parent)?;
+    let flags = OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+    let how = OpenHow::new().flags(flags).mode(Mode::from_bits_truncate(0o644)).resolve(in_root());
+    openat2(File::open(root)?.as_fd(), path, how)?;
     Ok(())
 }
 
@@ -125,6 +146,12 @@ mod tests {
         create_dirs(root.path(), "/data/a/b").unwrap();
         assert!(root.path().join("srv/a/b").is_dir());
         assert!(create_dirs(root.path(), "/a/../../b").is_err());
+        fs::create_dir(root.path().join("var")).unwrap();
+        symlink("/run", root.path().join("var/run")).unwrap();
+        create_file(root.path(), "/var/run/secrets/token").unwrap();
+        assert!(root.path().join("run/secrets/token").is_file());
+        symlink("loop", root.path().join("loop")).unwrap();
+        assert!(create_dirs(root.path(), "/loop/x").is_err());
     }
 
     #[test]

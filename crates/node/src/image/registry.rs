@@ -8,8 +8,8 @@ mod http;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use ::http::{HeaderMap, StatusCode, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -139,7 +139,8 @@ impl Repository<'_> {
         let url = url.ok_or_else(|| Failure::Refused(format!("token service {realm:?} is not acceptable")))?;
         let (status, _, body) = follow(&url, "application/json", self.auth.map(basic).as_deref()).await?;
         let kind = if self.auth.is_some() { "oauth" } else { "anonymous" };
-        let failed = |what: String| Failure::Unauthorized(format!("failed to authorize: failed to fetch {kind} token: {what}"));
+        let failed =
+            |what: String| Failure::Unauthorized(format!("failed to authorize: failed to fetch {kind} token: {what}"));
         if !status.is_success() {
             return Err(failed(format!("unexpected status from GET request to {realm}: {status}")));
         }
@@ -165,7 +166,8 @@ async fn follow(url: &Url, accept: &str, header: Option<&str>) -> Result<(Status
         let header = header.filter(|_| at.same_origin(url));
         let asked = tokio::time::timeout(PATIENCE, http::get(&at, accept, header)).await;
         let failed = |cause: String| Failure::Unreachable(format!("failed to do request: Get \"{at}\": {cause}"));
-        let response = asked.map_err(|_| failed("net/http: timeout awaiting response headers".into()))?.map_err(failed)?;
+        let response =
+            asked.map_err(|_| failed("net/http: timeout awaiting response headers".into()))?.map_err(failed)?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_redirection() {
             return Ok((parts.status, parts.headers, body));

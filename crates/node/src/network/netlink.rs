@@ -9,6 +9,7 @@ use std::{
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const REQUEST_ACK: u16 = 1 | 4;
@@ -71,11 +72,12 @@ impl Netlink {
 
     /// Gives a link an address with a prefix of 32.
     pub(super) fn add_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
-        let mut body = Body(vec![libc::AF_INET as u8, 32, 0, 0]);
-        body.0.extend(index.to_ne_bytes());
-        body.attribute(1, &address.octets()); // IFA_ADDRESS
-        body.attribute(2, &address.octets()); // IFA_LOCAL
-        self.request(RTM_NEWADDR, CREATE | REPLACE, &body)
+        self.request(RTM_NEWADDR, CREATE | REPLACE, &Body::address(index, address))
+    }
+
+    /// Takes such an address off again.
+    pub(super) fn delete_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
+        self.request(RTM_DELADDR, 0, &Body::address(index, address))
     }
 
     /// A route to one address, straight out of a link.
@@ -147,6 +149,14 @@ impl Netlink {
 struct Body(Vec<u8>);
 
 impl Body {
+    fn address(index: u32, address: Ipv4Addr) -> Self {
+        let mut body = Body(vec![libc::AF_INET as u8, 32, 0, 0]);
+        body.0.extend(index.to_ne_bytes());
+        body.attribute(1, &address.octets()); // IFA_ADDRESS
+        body.attribute(2, &address.octets()); // IFA_LOCAL
+        body
+    }
+
     fn link(index: u32, flags: u32) -> Self {
         let mut bytes = vec![0; 4]; // unspecified family
         bytes.extend(index.to_ne_bytes());

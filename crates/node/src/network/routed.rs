@@ -27,12 +27,11 @@ use super::{
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 const GATEWAY_LINK: [u8; 6] = [0xee; 6];
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// What the network needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Short name of the instance (`[a-z0-9]{1,8}`): interfaces are `ly<4 of it>-<8>`.
+    /// Short name of the instance (`[a-z0-9]{4,8}`): interfaces are `ly<hash of it>-<hash of the pod>`.
     pub instance: String,
     /// Folder for what is kept over a restart.
     pub state: PathBuf,
@@ -102,7 +101,7 @@ fn in_thread<T: Send + 'static>(
     })
 }
 
-fn step<E: std::fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> NetworkError {
+pub(super) fn step<E: std::fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> NetworkError {
     let step = step.into();
     move |cause| NetworkError::Step { step, cause: cause.to_string() }
 }
@@ -113,13 +112,12 @@ impl Inner {
     }
 
     fn prefix(&self) -> String {
-        format!("ly{:.4}-", self.config.instance)
+        format!("ly{:04x}-", hash(&self.config.instance) as u16)
     }
 
     /// The host's end of a pod's pair.
     fn interface(&self, uid: &str) -> String {
-        let hash = uid.bytes().fold(0xcbf2_9ce4u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        format!("{}{hash:08x}", self.prefix())
+        format!("{}{:08x}", self.prefix(), hash(uid))
     }
 
     fn add(&self, uid: &str) -> Result<Attachment, NetworkError> {
@@ -131,7 +129,6 @@ impl Inner {
             return Ok(attachment);
         }
         self.remove(uid)?;
-        self.forward()?;
         match self.connect(&netns, &name, address) {
             Ok(()) => Ok(attachment),
             Err(error) => {
@@ -151,6 +148,9 @@ impl Inner {
         let mtu = self.config.mtu.clamp(576, 1400);
         host.add_veth(&outside, &inside, file.as_raw_fd(), mtu).map_err(step("create veth pair"))?;
         let link = index(name).ok_or("it is gone").map_err(step("find veth pair"))?;
+        // what comes in by this link may go on; nothing else on the host changes
+        let forwarding = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
+        fs::write(forwarding, "1").map_err(step("let the host route for the pod"))?;
         host.add_host_route(link, address).map_err(step("add route to pod"))?;
         let inside = std::thread::spawn(move || configure_inside(&file, address));
         inside.join().map_err(|_| "its thread died").map_err(step("configure pod namespace"))?
@@ -174,16 +174,6 @@ impl Inner {
         unpin(&self.netns(uid))
     }
 
-    /// Lets the host route between pods; the old value is kept for `teardown`.
-    fn forward(&self) -> Result<(), NetworkError> {
-        let now = fs::read_to_string(FORWARDING).map_err(step("read ip_forward"))?;
-        if now.trim() == "1" {
-            return Ok(());
-        }
-        fs::write(self.config.state.join("ip_forward"), now.trim()).map_err(step("keep ip_forward"))?;
-        fs::write(FORWARDING, "1").map_err(step("set ip_forward"))
-    }
-
     fn teardown(&self) -> Result<(), NetworkError> {
         let netlink = Netlink::open().map_err(step("open netlink"))?;
         let links = nix::net::if_::if_nameindex().map_err(step("list links"))?;
@@ -196,13 +186,13 @@ impl Inner {
         }
         let _ = fs::remove_dir(&self.config.netns);
         let _ = fs::remove_file(self.config.state.join("ips.json"));
-        let kept = self.config.state.join("ip_forward");
-        if let Ok(old) = fs::read_to_string(&kept) {
-            fs::write(FORWARDING, old).map_err(step("restore ip_forward"))?;
-            let _ = fs::remove_file(kept);
-        }
         Ok(())
     }
+}
+
+/// FNV-1a: names must be the same in every version.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 fn configure_inside(netns: &File, address: Ipv4Addr) -> Result<(), NetworkError> {
@@ -261,7 +251,7 @@ mod tests {
         };
         let network = Routed::open(config).unwrap();
         let name = network.0.interface("0b5c9d7e-1111-2222-3333-444455556666");
-        assert!(name.starts_with("lya1b2-") && name.len() == 15, "{name}");
+        assert!(name.starts_with("ly") && name.len() == 15, "{name}");
         assert_ne!(name, network.0.interface("another"));
     }
 }

@@ -76,6 +76,7 @@ impl Inner {
         };
         let process = oci::process(&inputs)?;
         let spec = oci::spec(&inputs)?;
+        make_mount_points(&rootfs, &record.spec);
         // a volume may cover it, and then it is not needed
         let _ = inroot::create_dirs(&rootfs, &process.cwd);
         let config = Config {
@@ -265,6 +266,16 @@ impl Inner {
         match self.cgroups.mode() {
             CgroupMode::V1 | CgroupMode::V2 => self.cgroups.procs(&entry.record.cgroup),
         }
+    }
+}
+
+/// Where mounts go in the image's own file system. Inside a volume libcontainer makes them; what fails here it reports.
+fn make_mount_points(rootfs: &Path, spec: &ContainerSpec) {
+    for mount in &spec.mounts {
+        let _ = match mount.host_path.is_dir() {
+            true => inroot::create_dirs(rootfs, &mount.container_path),
+            false => inroot::create_file(rootfs, &mount.container_path),
+        };
     }
 }
 
