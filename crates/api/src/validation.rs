@@ -13,6 +13,7 @@ mod pod;
 mod policy;
 mod rbac;
 mod service;
+mod small;
 mod storage;
 mod workload;
 
@@ -45,6 +46,18 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("apps", "statefulsets") => workload::stateful_set(object),
         ("batch", "cronjobs") => batch::cron_job(object, None),
         ("batch", "jobs") => batch::job(object),
+        ("", "events") | ("events.k8s.io", "events") => small::event(resource, object),
+        ("certificates.k8s.io", "clustertrustbundles") => small::trust_bundle(object),
+        ("certificates.k8s.io", "podcertificaterequests") => small::pod_certificate(object),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(object),
+        ("networking.k8s.io", "ipaddresses") => small::ip_address(object),
+        ("networking.k8s.io", "servicecidrs") => small::service_cidr(object),
+        ("storage.k8s.io", "csidrivers") => small::csi_driver(object),
+        ("storage.k8s.io", "csinodes") => small::csi_node(object),
+        ("storage.k8s.io", "csistoragecapacities") => small::csi_capacity(object),
+        ("storage.k8s.io", "volumeattachments") => small::attachment(object),
+        ("storage.k8s.io", "volumeattributesclasses") => small::attributes_class(object),
+        ("storagemigration.k8s.io", "storageversionmigrations") => small::migration(object),
         ("", "endpoints") => networking::endpoints(object),
         ("", "limitranges") => policy::limit_range(object),
         ("", "resourcequotas") => policy::quota(object),
@@ -90,6 +103,11 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("apps", "statefulsets") => workload::stateful_set_update(subresource, new, old),
         ("batch", "cronjobs") if subresource.is_empty() => batch::cron_job(new, Some(old)),
         ("batch", "jobs") => batch::job_update(subresource, new, old),
+        ("certificates.k8s.io", "clustertrustbundles") => small::trust_bundle_update(new, old),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(new),
+        ("storage.k8s.io", "csinodes") => small::csi_node(new),
+        ("storage.k8s.io", "volumeattachments") => small::attachment_update(new, old),
+        ("storage.k8s.io", "volumeattributesclasses") => small::attributes_class_update(new, old),
         ("", "endpoints") => networking::endpoints(new),
         ("", "limitranges") => policy::limit_range(new),
         ("", "resourcequotas") => policy::quota(new),

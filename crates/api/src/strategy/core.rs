@@ -1,5 +1,6 @@
 //! The core group's smaller kinds, and three of other groups: first phases, copied fields, marks of the server.
 
+use document::decode::encode_base64;
 use document::{Value, doc};
 use meta::Time;
 
@@ -28,6 +29,7 @@ pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
         }
         "serviceaccounts" => secret_names(object),
         "nodes" => pod_cidrs(object),
+        "secrets" => string_data(object),
         _ => {}
     }
 }
@@ -57,6 +59,7 @@ pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Val
         ("persistentvolumeclaims", "") => data_sources(new.entry("spec")),
         ("serviceaccounts", "") => secret_names(new),
         ("nodes", "") => pod_cidrs(new),
+        ("secrets", "") => string_data(new),
         _ => {}
     }
 }
@@ -64,6 +67,14 @@ pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Val
 fn name_label(namespace: &mut Value) {
     let name = namespace["metadata"]["name"].clone();
     namespace.entry("metadata").entry("labels").set("kubernetes.io/metadata.name", name);
+}
+
+/// `stringData` wins over `data` and is never kept.
+fn string_data(secret: &mut Value) {
+    let Some(Value::Map(texts)) = secret.remove("stringData") else { return };
+    for (key, text) in texts {
+        secret.entry("data").set(key, encode_base64(text.str().as_bytes()));
+    }
 }
 
 fn secret_names(account: &mut Value) {
@@ -84,18 +95,21 @@ fn phase_time(new: &mut Value, old: &Value, now: Time) {
 
 /// `dataSource` and `dataSourceRef` follow each other.
 fn data_sources(spec: &mut Value) {
+    let known = |source: &Value| match source["apiGroup"].str() {
+        "" => source["kind"].str() == "PersistentVolumeClaim",
+        group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
+    };
+    if !spec["dataSource"].is_null() && !known(&spec["dataSource"]) {
+        spec.remove("dataSource");
+    }
+    // Upstream's gate CrossNamespaceVolumeDataSource is off.
+    if let Some(reference) = spec.get_mut("dataSourceRef") {
+        reference.remove("namespace");
+    }
     let source = spec["dataSource"].clone();
     let reference = spec["dataSourceRef"].clone();
     if !source.is_null() && reference.is_null() {
-        let known = match source["apiGroup"].str() {
-            "" => source["kind"].str() == "PersistentVolumeClaim",
-            group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
-        };
-        if known {
-            spec.set("dataSourceRef", source);
-        } else {
-            spec.remove("dataSource");
-        }
+        spec.set("dataSourceRef", source);
     } else if source.is_null() && !reference.is_null() && reference["namespace"].str().is_empty() {
         let mut copy = reference;
         copy.remove("namespace");

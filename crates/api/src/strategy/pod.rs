@@ -18,6 +18,7 @@ pub(super) fn create(pod: &mut Value, _context: &Context<'_>) {
     }
     pod.set("status", status);
     drop_stop_signals(pod);
+    document::default::pod_level_resources(pod);
     merge_label_keys(pod);
 }
 

@@ -43,7 +43,7 @@ fn generated_selector(check: &mut Check, object: &Value) {
             Some(_) => {}
         }
     }
-    let made = |key: &str| document::Value::of([("matchLabels", document::Value::of([(key.to_owned(), uid)]))]);
+    let made = |key: &str| Value::of([("matchLabels", Value::of([(key.to_owned(), uid)]))]);
     let selector = &spec["selector"];
     if selector != &made("batch.kubernetes.io/controller-uid") && selector != &made("controller-uid") {
         check.invalid(&Path::from("spec.selector"), shown(selector), "`selector` not auto-generated");

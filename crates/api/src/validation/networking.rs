@@ -73,7 +73,10 @@ fn paths(check: &mut Check, http: &Value, path: &Path) {
     for (at, one) in each(&http["paths"], path) {
         let (kind, text, text_at) = (one["pathType"].as_str(), one["path"].str(), at.child("path"));
         match kind {
-            None => check.required(&at.child("pathType"), "pathType must be specified"),
+            None => {
+                check.required(&at.child("pathType"), "pathType must be specified");
+                continue;
+            }
             Some("Exact" | "Prefix") => exact_path(check, text, &text_at),
             Some("ImplementationSpecific") => {
                 if !text.is_empty() && !text.starts_with('/') {

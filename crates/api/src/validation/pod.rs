@@ -21,6 +21,10 @@ pub(super) use resources::{quantity_value, resource_name};
 pub(super) use spec::pod_spec;
 pub(super) use volume::{csi_driver_name, host_path};
 
+pub(super) fn tolerations(check: &mut Check, list: &Value, path: &Path) {
+    affinity::tolerations(check, list, path);
+}
+
 /// A node selector as volumes use it.
 pub(super) fn node_selector(check: &mut Check, selector: &Value, path: &Path) {
     affinity::node_selector(check, selector, path, true);

@@ -107,6 +107,11 @@ pub(super) fn quota(object: &Value) -> Vec<Error> {
             check.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
         let values = expression["values"].items();
+        let fixed = ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"];
+        if fixed.contains(&scope) && operator != "Exists" {
+            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            check.invalid(&at.child("operator"), operator, detail);
+        }
         match operator {
             "In" | "NotIn" if values.is_empty() => {
                 check.required(
@@ -212,9 +217,24 @@ pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     check.named(&Path::root("handler"), object["handler"].str(), names::dns1123_label);
     for (name, amount) in object["overhead"]["podFixed"].members() {
-        quantity_value(&mut check, name, amount, &Path::from("overhead.podFixed").key(name));
+        quantity_value(&mut check, name, amount, &Path::from("overhead.limits").key(name));
     }
-    check.labels(&Path::from("scheduling.nodeSelector"), &object["scheduling"]["nodeSelector"]);
+    let (scheduling, path) = (&object["scheduling"], Path::root("scheduling"));
+    check.labels(&path.child("nodeSelector"), &scheduling["nodeSelector"]);
+    let list = scheduling["tolerations"].items();
+    for (n, toleration) in list.iter().enumerate() {
+        let one = Value::list([toleration.clone()]);
+        let before = check.errors.len();
+        super::pod::tolerations(&mut check, &one, &path.child("tolerations"));
+        for error in &mut check.errors[before..] {
+            let at = error.path.to_string().replacen("[0]", &format!("[{n}]"), 1);
+            error.path = Path::from(at.as_str());
+        }
+        if list[..n].contains(toleration) {
+            let value = super::internal::shown_as(toleration, "io.k8s.api.core.v1.Toleration");
+            check.push(Error::duplicate(&path.child("tolerations").index(n), value));
+        }
+    }
     check.errors
 }
 
@@ -377,7 +397,7 @@ fn metric_target(check: &mut Check, source: &Value, at: &Path, kind: &str) {
     if matches!(kind, "resource" | "containerResource") && source["name"].str().is_empty() {
         check.required(&at.child("name"), "must specify a resource name");
     }
-    let (target, at) = (&source["target"], at.child("target"));
+    let (target, at_metric, at) = (&source["target"], at.child("metric"), at.child("target"));
     match target["type"].str() {
         "" => check.required(&at.child("type"), "must specify a metric target type"),
         "Utilization" | "Value" | "AverageValue" => {}
@@ -391,7 +411,15 @@ fn metric_target(check: &mut Check, source: &Value, at: &Path, kind: &str) {
             check.invalid(&at.child(field), target[field].str(), "must be positive");
         }
     }
-    if !matches!(kind, "resource" | "containerResource") {
+    if matches!(kind, "pods" | "object" | "external") {
+        let name = source["metric"]["name"].str();
+        match name {
+            "" => check.required(&at_metric.child("name"), "must specify a metric name"),
+            _ => check.format(&at_metric.child("name"), name, &names::path_segment(name)),
+        }
+        if kind == "pods" && target["averageValue"].is_null() {
+            check.required(&at.child("averageValue"), "must specify a positive target averageValue");
+        }
         return;
     }
     let utilization = &target["averageUtilization"];
@@ -466,7 +494,8 @@ pub(super) fn signing_request(object: &Value) -> Vec<Error> {
     let (spec, path) = (&object["spec"], Path::root("spec"));
     let pem = document::decode::decode_base64(spec["request"].str()).unwrap_or_default();
     if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE REQUEST-----") {
-        check.invalid(&path.child("request"), spec["request"].str(), "PEM block type must be CERTIFICATE REQUEST");
+        let value = if spec["request"].is_empty() { Shown::null() } else { shown(&spec["request"]) };
+        check.invalid(&path.child("request"), value, "PEM block type must be CERTIFICATE REQUEST");
     }
     let at = path.child("usages");
     if spec["usages"].is_empty() {
@@ -494,7 +523,7 @@ pub(super) fn signing_request(object: &Value) -> Vec<Error> {
     check.errors
 }
 
-fn signer_name(check: &mut Check, signer: &str, at: &Path) {
+pub(super) fn signer_name(check: &mut Check, signer: &str, at: &Path) {
     if signer.is_empty() {
         return check.required(at, "");
     }

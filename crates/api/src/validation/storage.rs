@@ -288,6 +288,16 @@ pub(super) fn class(object: &Value) -> Vec<Error> {
     check.optional_one_of(&Path::root("reclaimPolicy"), &object["reclaimPolicy"], &["Delete", "Retain"]);
     let modes = ["Immediate", "WaitForFirstConsumer"];
     check.one_of(&Path::root("volumeBindingMode"), object["volumeBindingMode"].str(), &modes);
+    for (n, term) in object["allowedTopologies"].items().iter().enumerate() {
+        let at = Path::root("allowedTopologies").index(n).child("matchLabelExpressions");
+        for (m, expression) in term["matchLabelExpressions"].items().iter().enumerate() {
+            let (at, key) = (at.index(m), expression["key"].str());
+            if expression["values"].is_empty() {
+                check.required(&at.child("values"), "");
+            }
+            check.format(&at.child("key"), key, &names::label_key(key));
+        }
+    }
     check.errors.append(&mut late.errors);
     check.errors
 }

@@ -25,13 +25,14 @@ const COUNTS: [&str; 11] = [
     "attachable-volumes-",
     "hugepages",
 ];
-const STANDARD: [&str; 19] = [
+const STANDARD: [&str; 20] = [
     "cpu",
     "memory",
     "ephemeral-storage",
     "requests.cpu",
     "requests.memory",
     "requests.ephemeral-storage",
+    "requests.storage",
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
@@ -115,6 +116,7 @@ fn amounts(check: &mut Check, resources: &Value, path: &Path, name_rule: fn(&mut
         let at = limits_at.key(name);
         name_rule(check, name, &at);
         quantity_value(check, name, amount, &at);
+        whole_pages(check, name, amount, &at);
     }
     for (name, amount) in requests.members() {
         let at = requests_at.key(name);
@@ -136,10 +138,19 @@ fn amounts(check: &mut Check, resources: &Value, path: &Path, name_rule: fn(&mut
             }
             None => {}
         }
+        whole_pages(check, name, amount, &at);
     }
     let all = || limits.members().chain(requests.members()).map(|(n, _)| n);
     if all().any(is_hugepages) && !all().any(|n| n == "cpu" || n == "memory") {
         check.forbidden(path, "HugePages require cpu or memory");
+    }
+}
+
+/// Huge pages come in whole pages.
+fn whole_pages(check: &mut Check, name: &str, amount: &Value, path: &Path) {
+    let Some(page) = name.strip_prefix("hugepages-").and_then(|size| nano(&Value::from(size))) else { return };
+    if page > 0 && nano(amount).is_some_and(|n| n % page != 0) {
+        check.invalid(path, amount.str(), &format!("{} is not positive integer multiple of {name}", amount.str()));
     }
 }
 

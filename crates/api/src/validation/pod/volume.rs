@@ -108,10 +108,8 @@ fn source(check: &mut Check, volume: &Value, path: &Path, pod: &str) {
 
 fn one_source(check: &mut Check, kind: &str, source: &Value, path: &Path) {
     match kind {
-        "emptyDir" => {
-            if nano(&source["sizeLimit"]).is_some_and(|n| n < 0) {
-                check.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
-            }
+        "emptyDir" if nano(&source["sizeLimit"]).is_some_and(|n| n < 0) => {
+            check.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
         }
         "hostPath" => host_path(check, source, path),
         "secret" | "configMap" => {
@@ -326,6 +324,7 @@ fn trust_bundle(check: &mut Check, bundle: &Value, at: &Path) {
 
 fn pod_certificate(check: &mut Check, certificate: &Value, at: &Path, taken: &mut BTreeSet<String>, volume: &Path) {
     const KEYS: [&str; 6] = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
+    crate::validation::policy::signer_name(check, certificate["signerName"].str(), &at.child("signerName"));
     let key = certificate["keyType"].str();
     if !KEYS.contains(&key) {
         check.push(Error::not_supported(&at.child("keyType"), key, &KEYS));
