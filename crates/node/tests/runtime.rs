@@ -457,9 +457,9 @@ async fn pods_share_their_network_and_reach_host_and_each_other() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let sandboxes = machine.runtime.list().await.unwrap().sandboxes;
     let address = sandboxes.iter().find(|sandbox| sandbox.id == one).unwrap().ips[0];
-    let get = |host: String| format!("wget -T 3 -q -O - http://{host}:8080/x");
-    assert_eq!(machine.exec(&sidecar, &get("127.0.0.1".into())).await.1, "hello\n");
-    assert_eq!(machine.exec(&client, &get(address.to_string())).await.1, "hello\n");
+    let get = |host: String| format!("wget -q -O - http://{host}:8080/x");
+    assert_eq!(machine.exec(&sidecar, &get("127.0.0.1".into())).await, (0, "hello\n".into()));
+    assert_eq!(machine.exec(&client, &get(address.to_string())).await, (0, "hello\n".into()));
     let mut stream = tokio::net::TcpStream::connect((address, 8080)).await.unwrap();
     stream.write_all(b"GET /x HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = String::new();
