@@ -40,7 +40,7 @@ pub struct Config {
     pub server: Option<server::Config>,
     /// Folder of pods' volumes; mounts are made below.
     pub pods_dir: PathBuf,
-    /// Folder of pods' logs: `pods/<namespace>_<name>_<uid>/<container>/<n>.log` below it.
+    /// Folder of pods' logs: `<namespace>_<name>_<uid>/<container>/<n>.log` below it.
     pub log_dir: PathBuf,
     /// Labels to register with, beside hostname, os and arch.
     pub labels: Vec<(String, String)>,

@@ -30,9 +30,9 @@ pub struct LogOptions {
     pub stream: Option<String>,
 }
 
-/// The pod's log folder below the root: `pods/<namespace>_<name>_<uid>`.
+/// The pod's log folder below the root: `<namespace>_<name>_<uid>`.
 pub fn pod_dir(root: &Path, namespace: &str, name: &str, uid: &str) -> PathBuf {
-    root.join("pods").join(format!("{namespace}_{name}_{uid}"))
+    root.join(format!("{namespace}_{name}_{uid}"))
 }
 
 /// The file of one attempt.

@@ -176,18 +176,26 @@ impl PodVolumes {
 
     /// Takes the volumes away; termination logs stay. Can be repeated.
     pub fn tear_down(&self) -> io::Result<()> {
+        self.unmount()?;
+        for target in three_levels(&self.dir.join("volume-subpaths")) {
+            // never recursive: what was mounted here may be the host's
+            if target.is_dir() { std::fs::remove_dir(&target)? } else { remove_file(&target)? }
+        }
+        remove_tree(&self.dir.join("volume-subpaths"))?;
+        remove_tree(&self.dir.join("volumes"))
+    }
+
+    /// Takes the mounts away, files on disk stay.
+    fn unmount(&self) -> io::Result<()> {
         for target in three_levels(&self.dir.join("volume-subpaths")) {
             self.mounter.unmount(&target)?;
-            // never recursive: what is mounted here may be the host's
-            if target.is_dir() { std::fs::remove_dir(&target)? } else { remove_file(&target)? }
         }
         for plugin in entries(&self.dir.join("volumes")) {
             for volume in entries(&plugin) {
                 self.mounter.unmount(&volume)?;
             }
         }
-        remove_tree(&self.dir.join("volume-subpaths"))?;
-        remove_tree(&self.dir.join("volumes"))
+        Ok(())
     }
 
     /// Takes everything of the pod away. Can be repeated.
@@ -209,6 +217,15 @@ fn remove_tree(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Takes away what pods below that folder have mounted on the host; nothing of them may run any more. What emptyDirs
+/// have on disk stays.
+pub fn unmount_all(pods: &Path) -> io::Result<()> {
+    for dir in entries(pods) {
+        PodVolumes { dir, mounter: Arc::new(HostMounter) }.unmount()?;
+    }
+    Ok(())
 }
 
 /// Who generated files belong to.
