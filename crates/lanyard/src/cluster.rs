@@ -35,7 +35,7 @@ pub async fn up(flags: &Up) -> anyhow::Result<()> {
     let lock = DataLock::take(&dir)?;
     let addresses: Vec<String> = plan.addresses().iter().map(ToString::to_string).collect();
     std::fs::write(dir.join("addresses"), addresses.join("\n")).with_context(|| format!("cannot write below {}", dir.display()))?;
-    node::host::add_to_loopback(&plan.addresses()).await?;
+    node::network::loopback::add(&plan.addresses())?;
     let running = Running::start(&flags.server, plan.node(), lock).await?;
     let shutdown = CancellationToken::new();
     let agent = start_agent(flags, &plan, &running, shutdown.clone()).await?;
@@ -189,7 +189,7 @@ pub async fn down(flags: &Down) -> anyhow::Result<()> {
         node::volumes::unmount_all(&dir.join("pods"))?;
     }
     if server::is_root() {
-        node::host::remove_from_loopback(&host_addresses(&dir)).await?;
+        node::network::loopback::remove(&host_addresses(&dir))?;
     }
     kubeconfig::remove_from_users(CONTEXT)?;
     drop(lock);

@@ -101,7 +101,7 @@ fn save(path: &Path, config: &Value) -> anyhow::Result<()> {
     }
     let temporary = path.with_extension(format!("lanyard-{}", std::process::id()));
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).with_context(fail)?;
-    let text = document::yaml::write(config);
+    let text = document::yaml::to_string(config);
     file.write_all(text.as_bytes()).with_context(fail)?;
     file.sync_all().with_context(fail)?;
     std::fs::rename(&temporary, path).with_context(fail)?;

@@ -84,9 +84,10 @@ impl Running {
         log_flags_without_effect(flags);
         let service_range = service_range(flags)?;
         let pki = make_pki(flags, &dir, &node, service_range)?;
-        let files = Files::read(flags, &pki, &dir)?;
+        let signing = signing_key(flags, &dir)?;
+        let files = Files::read(flags, &pki, &signing)?;
         let url = format!("https://{}", host_port(flags.bind_address, flags.secure_port));
-        let parts = parts(flags, &node, &dir, &pki, &files, service_range)?;
+        let parts = parts(flags, &node, &dir, &pki, &files, signing, service_range)?;
         let Assembled { server, registry, gate, store, insiders } = assemble(parts).await?;
         let assembled = Arc::new(Loops { registry, gate, insiders, store });
         let (shutdown, ends) = apiserver::server::Shutdown::new();
@@ -191,18 +192,13 @@ struct Files {
     client_ca: Option<String>,
     request_ca: Option<String>,
     tokens: authn::StaticTokens,
-    signing: SigningKey,
     /// DER of all keys that tokens are accepted from.
     verification: Vec<Vec<u8>>,
     tls: (String, String),
 }
 
 impl Files {
-    fn read(flags: &ServerFlags, pki: &Pki, dir: &Path) -> anyhow::Result<Files> {
-        let signing = match &flags.service_account_signing_key_file {
-            Some(path) => SigningKey::from_pem(&read(path)?).with_context(|| path.display().to_string())?,
-            None => issuer::pki::ensure_token_key(&dir.join("pki"))?,
-        };
+    fn read(flags: &ServerFlags, pki: &Pki, signing: &SigningKey) -> anyhow::Result<Files> {
         let mut verification = vec![signing.public_der().to_vec()];
         for path in &flags.service_account_key_file {
             let keys = issuer::keys::public_keys_from_pem(&read(path)?).with_context(|| path.display().to_string())?;
@@ -225,10 +221,16 @@ impl Files {
             client_ca: flags.client_ca_file.as_deref().map(read).transpose()?,
             request_ca: flags.requestheader_client_ca_file.as_deref().map(read).transpose()?,
             tokens,
-            signing,
             verification,
             tls,
         })
+    }
+}
+
+fn signing_key(flags: &ServerFlags, dir: &Path) -> anyhow::Result<SigningKey> {
+    match &flags.service_account_signing_key_file {
+        Some(path) => SigningKey::from_pem(&read(path)?).with_context(|| path.display().to_string()),
+        None => Ok(issuer::pki::ensure_token_key(&dir.join("pki"))?),
     }
 }
 
@@ -246,7 +248,7 @@ fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -
     Ok(Pki::ensure(&dir.join("pki"), &names)?)
 }
 
-fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files, range: (IpAddr, u8)) -> anyhow::Result<Parts> {
+fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files, signing: SigningKey, range: (IpAddr, u8)) -> anyhow::Result<Parts> {
     let issuers = if flags.service_account_issuer.is_empty() { vec![ISSUER.to_owned()] } else { flags.service_account_issuer.clone() };
     let first = issuers.first().cloned().unwrap_or_default();
     let audiences = if flags.api_audiences.is_empty() { vec![first.clone()] } else { flags.api_audiences.clone() };
@@ -269,7 +271,7 @@ fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files,
         authn,
         modes: modes?,
         admission: admission::Config { enabled: flags.enable_admission_plugins.clone(), disabled: flags.disable_admission_plugins.clone() },
-        signer: TokenSigner::new(&first, files.signing.clone()),
+        signer: TokenSigner::new(&first, signing),
         service_range: range,
         published: published(flags, pki, files),
         sink: Arc::new(|_| {}),

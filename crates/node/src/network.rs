@@ -3,6 +3,7 @@
 //! No bridge, no pause process, no packet filter. What it makes carries the instance's name and can be taken away whole.
 
 mod addresses;
+pub mod loopback;
 mod netlink;
 mod routed;
 
