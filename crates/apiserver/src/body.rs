@@ -10,23 +10,23 @@ use futures::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
 /// The body of one response.
-pub enum Body {
+pub(crate) enum Body {
     Full(Option<Bytes>),
     Pieces(BoxStream<'static, Bytes>),
 }
 
 impl Body {
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Body::Full(None)
     }
 
-    pub fn full(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Body::Full((!bytes.is_empty()).then_some(bytes))
     }
 
     /// Pieces leave one by one; the end of the stream is the end of the body.
-    pub fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+    pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         Body::Pieces(Box::pin(stream))
     }
 }

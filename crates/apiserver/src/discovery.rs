@@ -9,10 +9,10 @@ use bytes::Bytes;
 use meta::status::push_json_string;
 
 /// The content type of the aggregated form, as it is asked for and answered.
-pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub(crate) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// All documents of discovery.
-pub struct Discovery {
+pub(crate) struct Discovery {
     /// By path without a trailing slash: `/api`, `/apis/apps/v1`, ….
     legacy: BTreeMap<String, Bytes>,
     api: Aggregated,
@@ -21,14 +21,14 @@ pub struct Discovery {
 
 /// An aggregated document and its ETag.
 #[derive(Clone)]
-pub struct Aggregated {
+pub(crate) struct Aggregated {
     pub body: Bytes,
     pub etag: String,
 }
 
 impl Discovery {
     /// `server_address` is what `/api` names as the server's address.
-    pub fn new(server_address: &str) -> Self {
+    pub(crate) fn new(server_address: &str) -> Self {
         let groups = api::group_versions();
         let mut legacy = BTreeMap::from([("/api".to_owned(), versions(server_address)), ("/apis".to_owned(), group_list(groups))]);
         for group in groups {
@@ -43,12 +43,12 @@ impl Discovery {
         Discovery { legacy, api: aggregated(&core), apis: aggregated(&named) }
     }
 
-    pub fn legacy(&self, path: &str) -> Option<&Bytes> {
+    pub(crate) fn legacy(&self, path: &str) -> Option<&Bytes> {
         self.legacy.get(path)
     }
 
     /// The aggregated form of `/api` or `/apis`.
-    pub fn aggregated(&self, path: &str) -> Option<&Aggregated> {
+    pub(crate) fn aggregated(&self, path: &str) -> Option<&Aggregated> {
         match path {
             "/api" => Some(&self.api),
             "/apis" => Some(&self.apis),
@@ -56,13 +56,13 @@ impl Discovery {
         }
     }
 
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.legacy.keys().map(String::as_str)
     }
 }
 
 /// Where a version's resources begin: `/api/v1`, `/apis/apps/v1`.
-pub fn root_of(group: &str, version: &str) -> String {
+pub(crate) fn root_of(group: &str, version: &str) -> String {
     if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
@@ -195,7 +195,7 @@ fn finish(mut text: String) -> Bytes {
 }
 
 /// SHA-512 in upper-case hexadecimal, as upstream names a document's content.
-pub fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
     digest(&SHA512, bytes).as_ref().iter().map(|b| format!("{b:02X}")).collect()
 }
 

@@ -28,13 +28,13 @@ use crate::route::{self, NoRoute};
 use crate::{index, resource};
 
 /// What a connection brings to each of its requests.
-pub struct Connection {
+pub(crate) struct Connection {
     pub peer: SocketAddr,
     pub certificates: Option<authn::Peer>,
 }
 
 /// Everything that requests share.
-pub struct Handler {
+pub(crate) struct Handler {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
     pub(crate) health: Health,

@@ -48,12 +48,12 @@ const ALIVE: [&str; 1] = ["loopback-serving-certificate"];
 
 /// Whether the server may be sent requests.
 #[derive(Default)]
-pub struct Health {
+pub(crate) struct Health {
     ready: AtomicBool,
 }
 
 /// A text answer.
-pub struct HealthAnswer {
+pub(crate) struct HealthAnswer {
     pub code: StatusCode,
     pub text: Bytes,
     /// Written by Go's `http.Error` or with its headers.
@@ -61,16 +61,16 @@ pub struct HealthAnswer {
 }
 
 impl Health {
-    pub fn set_ready(&self, ready: bool) {
+    pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
 
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 
     /// `None` when there is no such path.
-    pub fn answer(&self, path: &str, query: &Query) -> Option<HealthAnswer> {
+    pub(crate) fn answer(&self, path: &str, query: &Query) -> Option<HealthAnswer> {
         let (root, rest) = split(path)?;
         if rest.is_empty() {
             return Some(self.all(root, query));
@@ -118,7 +118,7 @@ fn failed(text: String) -> HealthAnswer {
 }
 
 /// Whether this is a health check's path.
-pub fn is_check(path: &str) -> bool {
+pub(crate) fn is_check(path: &str) -> bool {
     split(path).is_some()
 }
 
@@ -135,7 +135,7 @@ fn checks(root: &str) -> impl Iterator<Item = &'static str> + use<> {
 }
 
 /// Every path that answers here, for the index.
-pub fn paths() -> impl Iterator<Item = String> {
+pub(crate) fn paths() -> impl Iterator<Item = String> {
     ["healthz", "livez", "readyz"]
         .into_iter()
         .flat_map(|root| std::iter::once(format!("/{root}")).chain(checks(root).map(move |c| format!("/{root}/{c}"))))

@@ -67,12 +67,12 @@ fn discovery_root(handler: &Handler, head: &Head, path: &str) -> Reply {
     if head.method != Method::GET && (path == "/api" || head.method == Method::HEAD || head.method == Method::OPTIONS) {
         return head.refuse(&Status::method_not_allowed());
     }
-    match negotiate::discovery(&head.headers, &head.query) {
+    match negotiate::discovery(&head.headers) {
         Ok(DiscoveryForm::Aggregated) => match handler.discovery.aggregated(path) {
             Some(document) => aggregated(head, document),
             None => respond::page_not_found(),
         },
-        Ok(DiscoveryForm::Legacy(_)) => match handler.discovery.legacy(path) {
+        Ok(DiscoveryForm::Legacy) => match handler.discovery.legacy(path) {
             Some(document) => legacy(head, document),
             None => respond::page_not_found(),
         },

@@ -8,7 +8,7 @@ use http::Method;
 use crate::handler::Head;
 
 /// Counters with bounds.
-pub struct InFlight {
+pub(crate) struct InFlight {
     reading: Bound,
     writing: Bound,
 }
@@ -19,10 +19,10 @@ struct Bound {
 }
 
 /// Gives its place back when dropped.
-pub struct Slot<'a>(Option<&'a Bound>);
+pub(crate) struct Slot<'a>(Option<&'a Bound>);
 
 impl InFlight {
-    pub fn new(reading: usize, writing: usize) -> Self {
+    pub(crate) fn new(reading: usize, writing: usize) -> Self {
         let bound = |most| Bound { now: AtomicUsize::new(0), most };
         InFlight { reading: bound(reading), writing: bound(writing) }
     }

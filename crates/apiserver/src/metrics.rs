@@ -10,7 +10,7 @@ use crate::handler::Head;
 
 /// Counters of requests.
 #[derive(Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Labels, Count>>,
 }
 
@@ -48,7 +48,7 @@ impl Metrics {
         count.seconds += seen.took.as_secs_f64();
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::from(
             "# HELP apiserver_request_total [STABLE] Counter of apiserver requests.\n# TYPE apiserver_request_total counter\n",
         );

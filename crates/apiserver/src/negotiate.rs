@@ -9,7 +9,7 @@ use registry::Query;
 
 /// How the bytes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     Json,
     Yaml,
     Protobuf,
@@ -17,7 +17,7 @@ pub enum Encoding {
 
 /// What is made of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     Whole,
     Table { version: MetaVersion },
     Partial { version: MetaVersion },
@@ -26,14 +26,14 @@ pub enum Shape {
 
 /// Version of `meta.k8s.io`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetaVersion {
+pub(crate) enum MetaVersion {
     V1,
     V1Beta1,
 }
 
 /// Everything about the form of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form {
+pub(crate) struct Form {
     pub encoding: Encoding,
     pub shape: Shape,
     pub pretty: bool,
@@ -42,7 +42,7 @@ pub struct Form {
 
 /// What a route can represent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
+pub(crate) enum Offer {
     /// JSON, YAML, protobuf.
     Object,
     /// The same, and streams of events.
@@ -56,7 +56,7 @@ pub enum Offer {
 }
 
 impl MetaVersion {
-    pub fn api_version(self) -> &'static str {
+    pub(crate) fn api_version(self) -> &'static str {
         match self {
             MetaVersion::V1 => "meta.k8s.io/v1",
             MetaVersion::V1Beta1 => "meta.k8s.io/v1beta1",
@@ -65,7 +65,7 @@ impl MetaVersion {
 }
 
 impl Encoding {
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
@@ -74,7 +74,7 @@ impl Encoding {
     }
 
     /// Of an event stream.
-    pub fn stream_content_type(self) -> &'static str {
+    pub(crate) fn stream_content_type(self) -> &'static str {
         match self {
             Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
             _ => "application/json",
@@ -105,7 +105,7 @@ impl Offer {
     ///
     /// # Errors
     /// 406 naming what there is.
-    pub fn check(self, headers: &HeaderMap) -> Result<(), Status> {
+    pub(crate) fn check(self, headers: &HeaderMap) -> Result<(), Status> {
         let accept = header(headers, &ACCEPT);
         let offered = self.representations();
         let fits = |part: &str| {
@@ -117,13 +117,13 @@ impl Offer {
 }
 
 /// 406 as the router says it.
-pub fn no_representation(offered: &[&str]) -> Status {
+pub(crate) fn no_representation(offered: &[&str]) -> Status {
     let message = format!("406: Not Acceptable\n\nAvailable representations: {}", offered.join(", "));
     Status::new(406, "NotAcceptable", message, Some(Details::default()))
 }
 
 /// 415 as the router says it.
-pub fn unknown_patch_type() -> Status {
+pub(crate) fn unknown_patch_type() -> Status {
     Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type", Some(Details::default()))
 }
 
@@ -132,7 +132,7 @@ impl Form {
     ///
     /// # Errors
     /// 406 when nothing that is accepted can be made.
-    pub fn of_object(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
+    pub(crate) fn of_object(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
         let clauses = clauses(header(headers, &ACCEPT));
         let found = clauses.iter().find_map(|c| c.object_form());
         let (encoding, shape, pretty) = match found {
@@ -147,20 +147,20 @@ impl Form {
     ///
     /// # Errors
     /// 406 when nothing that is accepted can be streamed.
-    pub fn of_stream(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
+    pub(crate) fn of_stream(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
         let form = Form::of_object(headers, query)?;
         if form.encoding == Encoding::Yaml { Err(cannot_make()) } else { Ok(Form { gzip: false, pretty: false, ..form }) }
     }
 
     /// Negotiates an error's answer: no transformation; `None` when nothing fits and plain JSON is sent anyway.
-    pub fn of_error(headers: &HeaderMap, query: &Query) -> Form {
+    pub(crate) fn of_error(headers: &HeaderMap, query: &Query) -> Form {
         let clauses = clauses(header(headers, &ACCEPT));
         let found = clauses.iter().filter(|c| c.transformation().is_none()).find_map(|c| c.object_form());
         let (encoding, _, pretty) = found.unwrap_or((Encoding::Json, Shape::Whole, false));
         Form { encoding, shape: Shape::Whole, pretty: pretty || wants_pretty(headers, query), gzip: wants_gzip(headers) }
     }
 
-    pub fn json() -> Form {
+    pub(crate) fn json() -> Form {
         Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, gzip: false }
     }
 }
@@ -173,7 +173,7 @@ fn cannot_make() -> Status {
 ///
 /// # Errors
 /// 415 for what the server cannot read.
-pub fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
+pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
     let media = header(headers, &CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     match media {
         "" | "application/json" => Ok(Encoding::Json),
@@ -184,7 +184,7 @@ pub fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
 }
 
 /// 415 as the handlers say it.
-pub fn unknown_format(accepted: &[&str]) -> Status {
+pub(crate) fn unknown_format(accepted: &[&str]) -> Status {
     Status::unsupported_media_type(format!(
         "the body of the request was in an unknown format - accepted media types include: {}",
         accepted.join(", ")
@@ -192,12 +192,12 @@ pub fn unknown_format(accepted: &[&str]) -> Status {
 }
 
 /// The media type of a body, without parameters.
-pub fn media_type(headers: &HeaderMap) -> &str {
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     header(headers, &CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
 }
 
 /// The first value of a header as text, "" when missing or not text.
-pub fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
     headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
@@ -214,8 +214,8 @@ fn wants_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client would take this aggregated discovery rather than the legacy form.
-pub enum DiscoveryForm {
-    Legacy(Form),
+pub(crate) enum DiscoveryForm {
+    Legacy,
     Aggregated,
 }
 
@@ -223,19 +223,18 @@ pub enum DiscoveryForm {
 ///
 /// # Errors
 /// 406 when only forms are accepted that are not made (v2beta1 among them).
-pub fn discovery(headers: &HeaderMap, query: &Query) -> Result<DiscoveryForm, Status> {
+pub(crate) fn discovery(headers: &HeaderMap) -> Result<DiscoveryForm, Status> {
     let clauses = clauses(header(headers, &ACCEPT));
     for clause in &clauses {
         let kind = (clause.param("g"), clause.param("v"), clause.param("as"));
         if clause.matches("application", "json") && kind == ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList") {
             return Ok(DiscoveryForm::Aggregated);
         }
-        if let Some((encoding, Shape::Whole, pretty)) = clause.object_form() {
-            let pretty = pretty || wants_pretty(headers, query);
-            return Ok(DiscoveryForm::Legacy(Form { encoding, shape: Shape::Whole, pretty, gzip: wants_gzip(headers) }));
+        if matches!(clause.object_form(), Some((_, Shape::Whole, _))) {
+            return Ok(DiscoveryForm::Legacy);
         }
     }
-    if clauses.is_empty() { Form::of_object(headers, query).map(DiscoveryForm::Legacy) } else { Err(cannot_make()) }
+    if clauses.is_empty() { Ok(DiscoveryForm::Legacy) } else { Err(cannot_make()) }
 }
 
 /// One entry of an Accept header.

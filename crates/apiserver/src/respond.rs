@@ -14,13 +14,13 @@ use meta::Status;
 use crate::body::Body;
 use crate::negotiate::{Encoding, Form};
 
-pub type Reply = Response<Body>;
+pub(crate) type Reply = Response<Body>;
 
 /// Bodies from this size on are compressed for clients that accept it.
-pub const GZIP_FROM: usize = 128 * 1024;
+pub(crate) const GZIP_FROM: usize = 128 * 1024;
 
 /// A body whose content type is known, compressed when that is asked for and worth it.
-pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes>, gzip: bool) -> Reply {
+pub(crate) fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes>, gzip: bool) -> Reply {
     let body = body.into();
     if !gzip || body.len() < GZIP_FROM {
         return plain(code, content_type, Body::full(body));
@@ -31,13 +31,13 @@ pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes>, gzip
 }
 
 /// Headers of a compressed body.
-pub fn mark_compressed(headers: &mut HeaderMap) {
+pub(crate) fn mark_compressed(headers: &mut HeaderMap) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 /// A body as it is.
-pub fn plain(code: u16, content_type: &'static str, body: Body) -> Reply {
+pub(crate) fn plain(code: u16, content_type: &'static str, body: Body) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if !content_type.is_empty() {
@@ -47,14 +47,14 @@ pub fn plain(code: u16, content_type: &'static str, body: Body) -> Reply {
 }
 
 /// A text as Go's `http.Error` writes it.
-pub fn text(code: u16, body: impl Into<Bytes>) -> Reply {
+pub(crate) fn text(code: u16, body: impl Into<Bytes>) -> Reply {
     let mut reply = plain(code, "text/plain; charset=utf-8", Body::full(body));
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 
 /// What paths outside of every group answer.
-pub fn page_not_found() -> Reply {
+pub(crate) fn page_not_found() -> Reply {
     text(404, "404 page not found\n")
 }
 
@@ -62,7 +62,7 @@ pub fn page_not_found() -> Reply {
 ///
 /// # Errors
 /// 406 when it cannot be written as protobuf.
-pub fn encoded(code: u16, body: Vec<u8>, type_: Option<&'static Type>, form: Form) -> Result<Reply, Status> {
+pub(crate) fn encoded(code: u16, body: Vec<u8>, type_: Option<&'static Type>, form: Form) -> Result<Reply, Status> {
     Ok(bytes(code, form.encoding.content_type(), encode(body, type_, form)?, form.gzip))
 }
 
@@ -70,7 +70,7 @@ pub fn encoded(code: u16, body: Vec<u8>, type_: Option<&'static Type>, form: For
 ///
 /// # Errors
 /// 406 when it cannot be written as protobuf, 500 when it is no JSON.
-pub fn encode(mut body: Vec<u8>, type_: Option<&'static Type>, form: Form) -> Result<Vec<u8>, Status> {
+pub(crate) fn encode(mut body: Vec<u8>, type_: Option<&'static Type>, form: Form) -> Result<Vec<u8>, Status> {
     match form.encoding {
         Encoding::Json if form.pretty => Ok(json::pretty(&body)),
         Encoding::Json => {
@@ -85,7 +85,7 @@ pub fn encode(mut body: Vec<u8>, type_: Option<&'static Type>, form: Form) -> Re
 }
 
 /// An object in its envelope.
-pub fn protobuf(value: &Value, type_: &'static Type) -> Option<Vec<u8>> {
+pub(crate) fn protobuf(value: &Value, type_: &'static Type) -> Option<Vec<u8>> {
     let raw = document::proto::encode(value, type_).ok()?;
     Some(document::proto::wrap(value["apiVersion"].str(), value["kind"].str(), &raw))
 }
@@ -94,7 +94,7 @@ pub fn protobuf(value: &Value, type_: &'static Type) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// 500: our own bytes are no JSON.
-pub fn parse(body: &[u8]) -> Result<Value, Status> {
+pub(crate) fn parse(body: &[u8]) -> Result<Value, Status> {
     json::parse(body).map_err(Status::internal)
 }
 
@@ -103,7 +103,7 @@ fn no_protobuf() -> Status {
 }
 
 /// A Status as the whole answer.
-pub fn status(status: &Status, form: Form) -> Reply {
+pub(crate) fn status(status: &Status, form: Form) -> Reply {
     let type_ = api::type_of_meta("Status");
     let json = || status.to_json().into_bytes();
     let mut reply = encoded(status.code, json(), type_, form)
@@ -115,7 +115,7 @@ pub fn status(status: &Status, form: Form) -> Reply {
     reply
 }
 
-pub fn compress(body: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     // writing to a Vec cannot fail
     let _ = encoder.write_all(body);
@@ -123,7 +123,7 @@ pub fn compress(body: &[u8]) -> Vec<u8> {
 }
 
 /// What every answer carries.
-pub fn finish(mut reply: Reply, audit_id: &str, warnings: &[String]) -> Reply {
+pub(crate) fn finish(mut reply: Reply, audit_id: &str, warnings: &[String]) -> Reply {
     let headers = reply.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

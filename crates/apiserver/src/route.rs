@@ -9,7 +9,7 @@ use crate::path::Route;
 
 /// What is to be done with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     Get,
     List,
     Watch,
@@ -24,7 +24,7 @@ pub enum Action {
 
 /// The router finds no handler.
 #[derive(Debug, PartialEq)]
-pub enum NoRoute {
+pub(crate) enum NoRoute {
     /// Outside of every group: a text, not a Status.
     Page,
     Status(Status),
@@ -35,7 +35,7 @@ const CONNECT: [&str; 4] = ["attach", "exec", "portforward", "proxy"];
 
 /// # Errors
 /// Upstream's 404s and 405s.
-pub fn resolve(route: &Route, method: &Method) -> Result<(&'static ResourceType, Action), NoRoute> {
+pub(crate) fn resolve(route: &Route, method: &Method) -> Result<(&'static ResourceType, Action), NoRoute> {
     let a = &route.attributes;
     if !api::group_versions().iter().any(|g| g.name == a.group) {
         return Err(NoRoute::Page);

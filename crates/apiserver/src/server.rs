@@ -82,14 +82,10 @@ impl Server {
         self.listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
     }
 
-    /// Readiness starts when this is called; it is not answered before [`Server::serve`] runs.
-    pub fn set_ready(&self) {
-        self.handler.health.set_ready(true);
-    }
-
     /// Serves until the shutdown begins, then lets requests finish.
     pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
         self.handler.set_shutdown(shutdown.clone());
+        self.handler.health.set_ready(true);
         let mut tasks = JoinSet::new();
         for (socket, listener) in self.listeners {
             let accept = Accept {

@@ -20,7 +20,7 @@ enum Include {
 
 /// Makes answers about one resource in one form.
 #[derive(Clone, Copy)]
-pub struct Maker {
+pub(crate) struct Maker {
     pub row: &'static ResourceType,
     pub form: Form,
     include: Include,
@@ -29,7 +29,7 @@ pub struct Maker {
 impl Maker {
     /// # Errors
     /// 400 for an `includeObject` that means nothing.
-    pub fn new(row: &'static ResourceType, form: Form, query: &Query) -> Result<Maker, Status> {
+    pub(crate) fn new(row: &'static ResourceType, form: Form, query: &Query) -> Result<Maker, Status> {
         let include = match (form.shape, query.get("includeObject").unwrap_or_default()) {
             (Shape::Table { .. }, "None") => Include::None,
             (Shape::Table { .. }, "Object") => Include::Object,
@@ -40,13 +40,13 @@ impl Maker {
     }
 
     /// The same form of another version of the resource.
-    pub fn with_row(self, row: &'static ResourceType) -> Maker {
+    pub(crate) fn with_row(self, row: &'static ResourceType) -> Maker {
         Maker { row, ..self }
     }
 
     /// # Errors
     /// 406 when the metadata of a list is asked for as that of an object, or the reverse.
-    pub fn check_list(&self, is_list: bool) -> Result<(), Status> {
+    pub(crate) fn check_list(&self, is_list: bool) -> Result<(), Status> {
         let go = go_type(self.row, is_list);
         match (self.form.shape, is_list) {
             (Shape::Partial { .. }, true) => {
@@ -63,7 +63,7 @@ impl Maker {
     ///
     /// # Errors
     /// 406 when the form cannot be made of it.
-    pub fn object(&self, code: u16, object: &Object) -> Result<Reply, Status> {
+    pub(crate) fn object(&self, code: u16, object: &Object) -> Result<Reply, Status> {
         self.check_list(false)?;
         let mut out = Vec::with_capacity(object.bytes.len() + 256);
         self.push_object(object, true, &mut out);
@@ -74,7 +74,7 @@ impl Maker {
     ///
     /// # Errors
     /// 406 when the form cannot be made of it.
-    pub fn value(&self, code: u16, value: &Value, type_: &'static Type) -> Result<Reply, Status> {
+    pub(crate) fn value(&self, code: u16, value: &Value, type_: &'static Type) -> Result<Reply, Status> {
         self.check_list(false)?;
         let mut out = Vec::with_capacity(512);
         match self.form.shape {
@@ -94,7 +94,7 @@ impl Maker {
     }
 
     /// The type of a single answer, for protobuf.
-    pub fn answer_type(&self) -> Option<&'static Type> {
+    pub(crate) fn answer_type(&self) -> Option<&'static Type> {
         match self.form.shape {
             Shape::Whole => Some(self.row.type_),
             Shape::Table { .. } => None,
@@ -103,7 +103,7 @@ impl Maker {
     }
 
     /// The type of a list.
-    pub fn list_type(&self) -> Option<&'static Type> {
+    pub(crate) fn list_type(&self) -> Option<&'static Type> {
         match self.form.shape {
             Shape::Whole => self.row.list_type,
             Shape::Table { .. } => None,
@@ -112,7 +112,7 @@ impl Maker {
     }
 
     /// One object by itself. `columns`: a Table says what its columns are (all but the first of a watch do not).
-    pub fn push_object(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
+    pub(crate) fn push_object(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => self.push_whole(object, true, out),
             Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
@@ -127,7 +127,7 @@ impl Maker {
     }
 
     /// What stands before the items of a list. `meta` is the inside of its metadata after the resourceVersion.
-    pub fn push_list_head(&self, revision: &str, meta: &str, out: &mut Vec<u8>) {
+    pub(crate) fn push_list_head(&self, revision: &str, meta: &str, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => {
                 push_head(&self.row.list_kind(), &self.row.api_version(), revision, meta, out);
@@ -146,7 +146,7 @@ impl Maker {
     }
 
     /// One item of a list.
-    pub fn push_item(&self, object: &Object, out: &mut Vec<u8>) {
+    pub(crate) fn push_item(&self, object: &Object, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => self.push_whole(object, false, out),
             Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
@@ -155,7 +155,7 @@ impl Maker {
     }
 
     /// About how many bytes an item takes.
-    pub fn size_of(&self, object: &Object) -> usize {
+    pub(crate) fn size_of(&self, object: &Object) -> usize {
         match (self.form.shape, self.include) {
             (Shape::Whole, _) | (_, Include::Object) => object.bytes.len() + 32,
             (Shape::Table { .. }, Include::None) => 100,
@@ -220,7 +220,7 @@ impl Maker {
     }
 
     /// An object of this kind that says nothing but a revision: what a bookmark carries.
-    pub fn push_bookmark(&self, revision: &str, out: &mut Vec<u8>) {
+    pub(crate) fn push_bookmark(&self, revision: &str, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => json::write(&self.blank(revision), out),
             Shape::Partial { version } | Shape::PartialList { version } => {

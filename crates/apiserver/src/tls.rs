@@ -23,7 +23,7 @@ pub enum TlsError {
 }
 
 /// Makes the server's side, offering h2 and HTTP/1.1.
-pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates(&tls.certificate).map_err(TlsError::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(|e| TlsError::Key(e.to_string()))?;
     let mut authorities = Vec::new();
@@ -40,7 +40,7 @@ pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 /// All certificates of a PEM text, at least one.
-pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match all {
         Ok(all) if all.is_empty() => Err("no certificate in the PEM text".into()),
