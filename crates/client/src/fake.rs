@@ -15,10 +15,13 @@ use crate::{Answer, Api, Call, ListOptions, ListResult, Resource, Transport, Wat
 /// (name, revision, node)
 type Item = (&'static str, u64, &'static str);
 
+/// (type, name, revision, node)
+type Sent = (&'static str, &'static str, u64, &'static str);
+
 pub(crate) enum Reply {
     List(u64, Vec<Item>),
     /// The revision that must be asked for, and events.
-    Watch(u64, Vec<Result<(&'static str, &'static str, u64, &'static str), Status>>),
+    Watch(u64, Vec<Result<Sent, Status>>),
 }
 
 #[derive(Clone)]
