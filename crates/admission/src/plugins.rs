@@ -31,6 +31,7 @@ pub(crate) fn make(name: &str) -> Option<Box<dyn Plugin>> {
         "DefaultTolerationSeconds" => Box::new(tolerations::DefaultTolerationSeconds),
         "DefaultStorageClass" => Box::new(classes::DefaultStorageClass),
         "StorageObjectInUseProtection" => Box::new(classes::StorageObjectInUseProtection),
+        "PersistentVolumeClaimResize" => Box::new(classes::PersistentVolumeClaimResize),
         "RuntimeClass" => Box::new(runtime_class::RuntimeClass),
         "CertificateApproval" => Box::new(csr::CertificateApproval),
         "CertificateSigning" => Box::new(csr::CertificateSigning),

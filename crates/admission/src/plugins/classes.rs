@@ -1,7 +1,8 @@
-//! Default classes and protection: DefaultStorageClass, DefaultIngressClass, StorageObjectInUseProtection.
+//! Default classes and protection: DefaultStorageClass, DefaultIngressClass, StorageObjectInUseProtection,
+//! PersistentVolumeClaimResize.
 
 use document::Value;
-use meta::Status;
+use meta::{Key, Quantity, ResourceId, Status};
 
 use crate::{Operation, Plugin, Review};
 
@@ -93,4 +94,43 @@ impl Plugin for StorageObjectInUseProtection {
         }
         Ok(())
     }
+}
+
+pub struct PersistentVolumeClaimResize;
+
+impl Plugin for PersistentVolumeClaimResize {
+    fn name(&self) -> &'static str {
+        "PersistentVolumeClaimResize"
+    }
+
+    fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        if !review.is("", "persistentvolumeclaims") || review.operation != Operation::Update {
+            return Ok(());
+        }
+        let (new, old) = (review.new_object(), review.old_object());
+        let size = |claim: &Value| {
+            let text = claim.at(["spec", "resources", "requests", "storage"]).str();
+            Quantity::parse(text).map(|q| q.nano).unwrap_or_default()
+        };
+        if size(new) <= size(old) {
+            return Ok(());
+        }
+        if old["status"]["phase"].str() != "Bound" {
+            return Err(review.forbidden("Only bound persistent volume claims can be expanded"));
+        }
+        if may_grow(review, class_of(new), class_of(old)) {
+            return Ok(());
+        }
+        Err(review.forbidden("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"))
+    }
+}
+
+fn class_of(claim: &Value) -> &str {
+    let annotation = claim["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class");
+    annotation.map_or_else(|| claim["spec"]["storageClassName"].str(), Value::str)
+}
+
+fn may_grow(review: &Review<'_>, new: &str, old: &str) -> bool {
+    let key = Key::new(ResourceId::from_text("storageclasses.storage.k8s.io"), "", new);
+    !new.is_empty() && new == old && review.world.read(&key).is_some_and(|c| c["allowVolumeExpansion"].is_true())
 }

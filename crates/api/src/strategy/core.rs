@@ -157,3 +157,48 @@ pub(super) fn claim_templates(set: &mut Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{prepare_create, prepare_update};
+    use super::*;
+    use meta::UserInfo;
+
+    fn created(group: &str, plural: &str, mut object: Value) -> Value {
+        let user = UserInfo::new("alice", ["devs"]);
+        let row = crate::find(group, "v1", plural).unwrap();
+        prepare_create(row, &mut object, &Context { user: &user, now: Time(0) });
+        object
+    }
+
+    #[test]
+    fn what_the_server_fills_in_is_filled_in() {
+        let secret = created(
+            "",
+            "secrets",
+            doc!({"metadata": {}, "data": {"a": "MQ==", "b": "MQ=="}, "stringData": {"a": "2"}}),
+        );
+        assert_eq!(secret["data"], doc!({"a": "Mg==", "b": "MQ=="}));
+        assert!(secret["stringData"].is_null());
+        let namespace = created("", "namespaces", doc!({"metadata": {"name": "n"}}));
+        assert_eq!(namespace["spec"]["finalizers"], doc!(["kubernetes"]));
+        assert_eq!(namespace["metadata"]["labels"], doc!({"kubernetes.io/metadata.name": "n"}));
+        assert_eq!(namespace["status"]["phase"].str(), "Active");
+        let csr = created("certificates.k8s.io", "certificatesigningrequests", doc!({"spec": {"username": "mallory"}}));
+        assert_eq!(csr["spec"]["username"].str(), "alice");
+        let account = created("", "serviceaccounts", doc!({"secrets": [{"name": "s", "namespace": "x"}]}));
+        assert_eq!(account["secrets"], doc!([{"name": "s"}]));
+    }
+
+    #[test]
+    fn a_namespace_keeps_its_finalizers_on_update() {
+        let user = UserInfo::anonymous();
+        let old =
+            doc!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let mut new = doc!({"metadata": {"name": "n"}, "spec": {}});
+        let row = crate::find("", "v1", "namespaces").unwrap();
+        prepare_update(row, "", &mut new, &old, &Context { user: &user, now: Time(0) });
+        assert_eq!(new["spec"]["finalizers"], doc!(["kubernetes"]));
+        assert_eq!(new["status"]["phase"].str(), "Active");
+    }
+}
