@@ -66,22 +66,38 @@ impl Connector {
         if let Some(token) = self.token.header().await? {
             request.headers_mut().insert(header::AUTHORIZATION, token);
         }
-        let sender = tokio::time::timeout(CONNECT_TIMEOUT, self.sender()).await;
-        let sender = sender.map_err(|_| self.unreachable("no answer"))?.map_err(|why| self.unreachable(&why))?;
-        let broken = |e: hyper::Error| self.unreachable(&e.to_string());
-        match sender {
-            Sender::Shared(mut sender) => {
-                let uri = format!("https://{}{path_and_query}", self.authority);
-                *request.uri_mut() = uri.parse().map_err(|_| Status::bad_request("not a path"))?;
-                sender.send_request(request).await.map_err(broken)
-            }
-            Sender::Single(mut sender) => {
-                *request.uri_mut() = path_and_query.parse().map_err(|_| Status::bad_request("not a path"))?;
-                let host = HeaderValue::from_str(&self.authority).map_err(|_| Status::bad_request("not a host"))?;
-                request.headers_mut().insert(header::HOST, host);
-                sender.send_request(request).await.map_err(broken)
+        let path = |uri: String| uri.parse::<Uri>().map_err(|_| Status::bad_request("not a path"));
+        // a connection may be closing: what was not sent yet goes over a new one
+        for last in [false, true] {
+            let sender = tokio::time::timeout(CONNECT_TIMEOUT, self.sender()).await;
+            let sender = sender.map_err(|_| self.unreachable("no answer"))?.map_err(|why| self.unreachable(&why))?;
+            let mut failed = match sender {
+                Sender::Shared(mut sender) => {
+                    *request.uri_mut() = path(format!("https://{}{path_and_query}", self.authority))?;
+                    match sender.try_send_request(request).await {
+                        Ok(response) => return Ok(response),
+                        Err(failed) => failed,
+                    }
+                }
+                Sender::Single(mut sender) => {
+                    *request.uri_mut() = path(path_and_query.to_owned())?;
+                    let host = HeaderValue::from_str(&self.authority).map_err(|_| Status::bad_request("not a host"))?;
+                    request.headers_mut().insert(header::HOST, host);
+                    match sender.try_send_request(request).await {
+                        Ok(response) => return Ok(response),
+                        Err(failed) => failed,
+                    }
+                }
+            };
+            match failed.take_message() {
+                Some(unsent) if !last => {
+                    request = unsent;
+                    *self.shared.lock().await = None;
+                }
+                _ => return Err(self.unreachable(&failed.into_error().to_string())),
             }
         }
+        Err(self.unreachable("no connection lasts"))
     }
 
     fn unreachable(&self, why: &str) -> Status {
