@@ -524,3 +524,115 @@ async fn a_pod_runs_soon() {
     assert!(times[0] < Duration::from_secs(2), "{times:?}");
     machine.end().await;
 }
+
+struct Registry {
+    process: std::process::Child,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Debian's docker-registry on loopback; with accounts if asked, user `me`, password `secret`.
+async fn registry(accounts: bool) -> Option<Registry> {
+    let there = |name: &str| Path::new("/usr/bin").join(name).exists();
+    if !there("docker-registry") || !there("skopeo") {
+        eprintln!("SKIPPED: needs docker-registry and skopeo");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let accounts_file = folder.path().join("htpasswd");
+    fs::write(&accounts_file, "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n").unwrap();
+    let root = folder.path().join("data");
+    let mut config = format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+        root.display()
+    );
+    if accounts {
+        config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", accounts_file.display());
+    }
+    fs::write(folder.path().join("config.yml"), config).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(folder.path().join("config.yml")).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = command.spawn().unwrap();
+    let registry = Registry { process, address, _folder: folder };
+    for _ in 0..200 {
+        if tokio::net::TcpStream::connect(&registry.address).await.is_ok() {
+            return Some(registry);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("docker-registry does not answer");
+}
+
+impl Registry {
+    fn push(&self, archive: &Path, name: &str, more: &[&str]) {
+        let mut command = Command::new("skopeo");
+        command.args(["--insecure-policy", "copy", "--dest-tls-verify=false"]).args(more);
+        let target = format!("docker://{}/{name}", self.address);
+        let done = command.arg(format!("docker-archive:{}", archive.display())).arg(target).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn store(&self, folder: &Path) -> ImageStore {
+        let mirrors = [("docker.io".to_owned(), format!("http://{}", self.address))].into();
+        ImageStore::open(ImageStoreConfig { folder: folder.join("images"), mirrors }).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_pulled_from_a_registry_and_its_mirror() {
+    if !can_run() {
+        return;
+    }
+    let Some(registry) = registry(false).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    registry.push(&busybox_archive(folder.path()), "library/busybox:1", &[]);
+    registry.push(
+        &busybox_archive(folder.path()),
+        "library/busybox:z",
+        &["--dest-compress-format", "zstd", "--format", "oci"],
+    );
+    let store = registry.store(folder.path());
+    let image = store.pull("busybox:1", None).await.unwrap();
+    assert_eq!(image.tags, ["docker.io/library/busybox:1"]);
+    assert_eq!((image.cmd.as_slice(), image.digests.len()), (&["/bin/sh".to_owned()][..], 1));
+    let again = store.pull(&image.digests[0], None).await.unwrap();
+    assert_eq!(again.id, image.id);
+    let direct = store.pull(&format!("{}/library/busybox:z", registry.address), None).await.unwrap();
+    assert_eq!((direct.id == image.id, direct.size), (false, image.size));
+    let zeros = format!("busybox@sha256:{}", "0".repeat(64));
+    for missing in ["busybox:2", "nothing/here:1", &zeros] {
+        let error = store.pull(missing, None).await.unwrap_err();
+        assert!(matches!(error, node::image::ImageError::NotFound { .. }), "{error}");
+        assert!(error.to_string().ends_with(": not found"), "{error}");
+    }
+    let nobody = store.pull("127.0.0.1:1/x", None).await.unwrap_err();
+    assert!(matches!(nobody, node::image::ImageError::Unreachable { .. }), "{nobody}");
+    assert!(nobody.to_string().ends_with("dial tcp 127.0.0.1:1: connect: connection refused"), "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_accounts_wants_credentials() {
+    if !can_run() {
+        return;
+    }
+    let Some(registry) = registry(true).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    registry.push(&busybox_archive(folder.path()), "a/b:1", &["--dest-creds", "me:secret"]);
+    let store = registry.store(folder.path());
+    let auth = |password: &str| node::image::Auth { username: "me".into(), password: password.into() };
+    for auth in [None, Some(auth("wrong"))] {
+        let error = store.pull("a/b:1", auth.as_ref()).await.unwrap_err();
+        assert!(matches!(error, node::image::ImageError::Unauthorized { .. }), "{error}");
+        assert!(!error.to_string().contains("wrong"));
+    }
+    store.pull("a/b:1", Some(&auth("secret"))).await.unwrap();
+}
