@@ -150,4 +150,4 @@ fn service(object: &Arc<Object>) -> Service {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

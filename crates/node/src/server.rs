@@ -128,3 +128,6 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>) {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The whole agent against an API server and a runtime in memory.
 
-mod api;
+pub(crate) mod api;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,21 @@ use self::api::FakeApi;
 use super::*;
 use crate::fake::{FakeImages, FakeMounter, FakeRuntime};
 
-struct Machine {
-    api: FakeApi,
-    runtime: Arc<FakeRuntime>,
+pub(crate) struct Machine {
+    pub(crate) api: FakeApi,
+    pub(crate) runtime: Arc<FakeRuntime>,
     images: Arc<FakeImages>,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     shutdown: CancellationToken,
+    server: Option<server::Config>,
 }
 
 impl Machine {
     fn new() -> Self {
+        Machine::with_server(None)
+    }
+
+    pub(crate) fn with_server(server: Option<server::Config>) -> Self {
         let api = FakeApi::new();
         api.put(
             &SERVICES,
@@ -36,6 +41,7 @@ impl Machine {
             images,
             dir: tempfile::tempdir().unwrap(),
             shutdown: CancellationToken::new(),
+            server,
         };
         machine.start();
         machine
@@ -50,7 +56,7 @@ impl Machine {
             images: self.images.clone(),
             mounter: Arc::new(FakeMounter),
             capacity: Capacity { milli_cpu: 2000, memory: 1 << 30, ephemeral_storage: 1 << 30, pods: 110 },
-            server: None,
+            server: self.server.clone(),
             pods_dir: self.dir.path().join("pods"),
             log_dir: self.dir.path().join("logs"),
             labels: Vec::new(),
@@ -63,7 +69,7 @@ impl Machine {
         tokio::spawn(Agent::run(config, self.shutdown.clone()));
     }
 
-    fn apply(&self, name: &str, spec: &str) {
+    pub(crate) fn apply(&self, name: &str, spec: &str) {
         let text = format!(
             r#"{{"metadata":{{"name":"{name}","namespace":"ns","uid":"uid-{name}","generation":1}},"spec":{spec},"status":{{"phase":"Pending"}}}}"#
         );
@@ -86,12 +92,12 @@ impl Machine {
         panic!("it did not happen: {} {:?}", document::json::to_string(&self.pod(name)["status"]), self.api.events());
     }
 
-    async fn phase(&self, name: &str, phase: &str) -> Value {
+    pub(crate) async fn phase(&self, name: &str, phase: &str) -> Value {
         self.until(name, |p| p["status"]["phase"].str() == phase).await
     }
 }
 
-const POD: &str = r#"{"nodeName":"node","serviceAccountName":"default","restartPolicy":"Always","terminationGracePeriodSeconds":30,
+pub(crate) const POD: &str = r#"{"nodeName":"node","serviceAccountName":"default","restartPolicy":"Always","terminationGracePeriodSeconds":30,
     "volumes":[{"name":"kube-api-access-x","projected":{"sources":[
         {"serviceAccountToken":{"path":"token","expirationSeconds":3607}},
         {"configMap":{"name":"kube-root-ca.crt","items":[{"key":"ca.crt","path":"ca.crt"}]}}]}}],

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 /// Objects by `resource/namespace/name`.
 #[derive(Clone)]
-pub(super) struct FakeApi(Arc<Inner>);
+pub(crate) struct FakeApi(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
@@ -25,29 +25,29 @@ struct State {
 }
 
 impl FakeApi {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         FakeApi(Arc::new(Inner { state: Mutex::default(), events: broadcast::channel(1000).0 }))
     }
 
     /// Puts an object from JSON.
-    pub(super) fn put(&self, resource: &Resource, text: &str) {
+    pub(crate) fn put(&self, resource: &Resource, text: &str) {
         let value = json::parse(text.as_bytes()).unwrap();
         self.store(resource, value, "");
     }
 
-    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Value> {
+    pub(crate) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Value> {
         self.0.state.lock().objects.get(&id(resource, namespace, name)).map(|(_, v)| v.clone())
     }
 
     /// Messages of all events, `reason: message`.
-    pub(super) fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         let state = self.0.state.lock();
         let events = state.objects.values().filter(|(r, _)| r.plural == "events");
         events.map(|(_, e)| format!("{}: {}", e["reason"].str(), e["message"].str())).collect()
     }
 
     /// What DELETE by a user does: the pod gets a deletionTimestamp.
-    pub(super) fn delete_pod(&self, namespace: &str, name: &str, grace: i64) {
+    pub(crate) fn delete_pod(&self, namespace: &str, name: &str, grace: i64) {
         let mut pod = self.get(&PODS, namespace, name).unwrap();
         *pod.at_mut(["metadata", "deletionTimestamp"]) = Time::now().to_string().into();
         *pod.at_mut(["metadata", "deletionGracePeriodSeconds"]) = grace.into();
@@ -95,6 +95,18 @@ impl FakeApi {
             (Verb::Create, "token") => {
                 let expires = Time(Time::now().0 + 3607).to_string();
                 Ok(doc!({"status": {"token": (format!("token-of-{}", call.name)), "expirationTimestamp": expires}}))
+            }
+            (Verb::Create, _) if call.resource.plural == "subjectaccessreviews" => {
+                let allowed = call.body.unwrap().at(["spec", "user"]).str() == "admin";
+                Ok(doc!({"status": {"allowed": allowed}}))
+            }
+            (Verb::Create, _) if call.resource.plural == "tokenreviews" => {
+                let user = match call.body.unwrap().at(["spec", "token"]).str() {
+                    "good" => "admin",
+                    "other" => "somebody",
+                    _ => return Ok(doc!({"status": {"user": {}, "error": "invalid bearer token"}})),
+                };
+                Ok(doc!({"status": {"authenticated": true, "user": {"username": user, "groups": ["g"]}}}))
             }
             (Verb::Create, _) => {
                 let mut value = call.body.unwrap();

@@ -1,18 +1,19 @@
 //! One exec: bytes between the websocket and the process until the process has ended and its output is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use document::json;
-use futures::{SinkExt, StreamExt};
+use document::{Value, json};
+use futures::{SinkExt, StreamExt, future::BoxFuture, stream::SplitStream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
 };
 use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
 
 use super::{Socket, outcome};
-use crate::runtime::{BoxRead, BoxWrite, ExecSpec, PodRuntime};
+use crate::runtime::{BoxRead, BoxWrite, ExecControl, ExecSpec, PodRuntime};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -23,6 +24,8 @@ const CLOSE: u8 = 255;
 
 /// After the process has ended its output may be held open by a child: it gets this long.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long we wait for the client's close.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the client sent for the process.
 enum Input {
@@ -31,7 +34,7 @@ enum Input {
 }
 
 pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, container: &str, spec: &ExecSpec) {
-    let (mut sink, mut stream) = socket.split();
+    let (mut sink, stream) = socket.split();
     // an empty message tells the client that the session stands
     let first = if spec.stdout {
         STDOUT
@@ -46,8 +49,7 @@ pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, cont
     let mut session = match runtime.exec(container, spec).await {
         Ok(session) => session,
         Err(error) => {
-            let told = json::to_vec(&outcome(&spec.command, Err(error.to_string())));
-            finish(&mut sink, told).await;
+            tell(&mut sink, outcome(&spec.command, Err(error.to_string()))).await;
             return;
         }
     };
@@ -60,50 +62,57 @@ pub(super) async fn run(socket: Socket, v5: bool, runtime: &dyn PodRuntime, cont
     drop(output);
     let (input, received) = mpsc::channel(16);
     let writer = tokio::spawn(feed(session.stdin.take(), received));
-    let mut input = Some(input);
-    let control = session.control.clone();
-    let mut exit = session.exit;
+    let gone = CancellationToken::new();
+    // in a task of its own: a process that does not read must not keep its output from the client
+    let mut reader = tokio::spawn(listen(stream, v5, input, session.control.clone(), gone.clone()));
+    let ended = relay(&mut sink, &mut outgoing, &mut session.exit, &gone).await;
+    writer.abort();
+    pumps.iter().for_each(tokio::task::JoinHandle::abort);
+    match ended {
+        Some(ended) => {
+            tell(&mut sink, outcome(&spec.command, ended)).await;
+            // what the client still sends is read, lest a reset swallows what was told
+            let _ = tokio::time::timeout(FAREWELL, &mut reader).await;
+        }
+        None => session.control.kill(),
+    }
+    reader.abort();
+}
+
+/// Output to the client until the process has ended and its streams too; `None`: the client went away.
+async fn relay<S: futures::Sink<Message> + Unpin>(
+    sink: &mut S,
+    outgoing: &mut mpsc::Receiver<Message>,
+    exit: &mut BoxFuture<'static, crate::runtime::Result<i32>>,
+    gone: &CancellationToken,
+) -> Option<Result<i32, String>> {
     let mut ended = None;
-    let mut gone = false;
     let mut deadline = None;
     loop {
         tokio::select! {
-            code = &mut exit, if ended.is_none() => {
+            code = &mut *exit, if ended.is_none() => {
                 ended = Some(code.map_err(|e| e.to_string()));
                 deadline = Some(tokio::time::Instant::now() + DRAIN);
             }
             message = outgoing.recv() => match message {
                 Some(message) => {
-                    if sink.send(message).await.is_err() {
-                        gone = true;
-                        break;
-                    }
+                    sink.send(message).await.ok()?;
+                    // as long as something comes it is waited for
+                    deadline = deadline.map(|_| tokio::time::Instant::now() + DRAIN);
                 }
                 // both streams are at their end
-                None if ended.is_some() => break,
-                None => {
-                    ended = Some((&mut exit).await.map_err(|e| e.to_string()));
-                    break;
-                }
+                None => return match ended {
+                    Some(ended) => Some(ended),
+                    None => tokio::select! {
+                        code = exit => Some(code.map_err(|e| e.to_string())),
+                        () = gone.cancelled() => None,
+                    },
+                },
             },
-            message = stream.next() => match message {
-                Some(Ok(Message::Binary(data))) => receive(&data, v5, &mut input, &*control).await,
-                Some(Ok(Message::Text(text))) => receive(text.as_bytes(), v5, &mut input, &*control).await,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => { gone = true; break }
-                Some(Ok(_)) => {}
-            },
-            () = until(deadline) => break,
+            () = gone.cancelled() => return None,
+            () = until(deadline) => return ended,
         }
     }
-    drop(input);
-    writer.abort();
-    pumps.iter().for_each(tokio::task::JoinHandle::abort);
-    if gone {
-        control.kill();
-        return;
-    }
-    let told = json::to_vec(&outcome(&spec.command, ended.unwrap_or(Err("the process is lost".into()))));
-    finish(&mut sink, told).await;
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {
@@ -114,19 +123,34 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 /// The outcome, then a close.
-async fn finish<S: futures::Sink<Message> + Unpin>(sink: &mut S, told: Vec<u8>) {
+async fn tell<S: futures::Sink<Message> + Unpin>(sink: &mut S, outcome: Value) {
     // a client that is gone misses nothing
-    let _ = sink.send(frame(OUTCOME, &told)).await;
+    let _ = sink.send(frame(OUTCOME, &json::to_vec(&outcome))).await;
     let _ = sink.send(Message::Close(None)).await;
     let _ = sink.close().await;
 }
 
-async fn receive(
-    data: &[u8],
+/// What the client sends, until it closes or is gone.
+async fn listen(
+    mut stream: SplitStream<Socket>,
     v5: bool,
-    input: &mut Option<mpsc::Sender<Input>>,
-    control: &dyn crate::runtime::ExecControl,
+    input: mpsc::Sender<Input>,
+    control: Arc<dyn ExecControl>,
+    gone: CancellationToken,
 ) {
+    let mut input = Some(input);
+    while let Some(Ok(message)) = stream.next().await {
+        match message {
+            Message::Binary(data) => receive(&data, v5, &mut input, &*control).await,
+            Message::Text(text) => receive(text.as_bytes(), v5, &mut input, &*control).await,
+            Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    gone.cancel();
+}
+
+async fn receive(data: &[u8], v5: bool, input: &mut Option<mpsc::Sender<Input>>, control: &dyn ExecControl) {
     let Some((channel, rest)) = data.split_first() else { return };
     match *channel {
         STDIN if !rest.is_empty() => {
