@@ -5,7 +5,7 @@ use std::sync::Arc;
 use document::object::Head;
 use document::{Object, Value};
 use meta::goquote::quote;
-use meta::user::split_service_account;
+use meta::user::SERVICE_ACCOUNT_PREFIX;
 use meta::{Attributes, UserInfo};
 use serde::Deserialize;
 
@@ -115,12 +115,14 @@ impl Subject {
         match self.kind {
             SubjectKind::User => *user.name == *self.name,
             SubjectKind::Group => user.in_group(&self.name),
-            SubjectKind::ServiceAccount => {
-                !self.namespace.is_empty()
-                    && split_service_account(&user.name)
-                        .is_some_and(|(ns, name)| ns == &*self.namespace && name == &*self.name)
-            }
+            SubjectKind::ServiceAccount => !self.namespace.is_empty() && self.is_account_of(&user.name),
         }
+    }
+
+    /// Plain equality with the account's user name, as upstream compares.
+    fn is_account_of(&self, user: &str) -> bool {
+        let rest = user.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.strip_prefix(&*self.namespace));
+        rest.and_then(|rest| rest.strip_prefix(':')) == Some(&*self.name)
     }
 
     /// `Group "g"`; an account's name stands before its namespace.
