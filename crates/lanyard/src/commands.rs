@@ -1,9 +1,9 @@
 //! One function per command.
 
 use anyhow::Context as _;
-use node::image::ImageService as _;
 
 use crate::flags::{Command, DataDir, Image, ServerFlags, Verb};
+use crate::images::{self, Request};
 use crate::server::{DataLock, Node, Running, data_dir};
 use crate::{cluster, logging, server};
 
@@ -60,27 +60,22 @@ async fn status(data: &DataDir) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stdout, reason = "this is the command's answer")]
 async fn images(command: Image) -> anyhow::Result<()> {
-    match command {
-        Image::Import { file, data } => {
-            let store = cluster::image_store(&data_dir(data.data_dir.as_deref())?, &[])?;
-            for image in store.import(std::path::absolute(file)?).await? {
-                println!("{} {}", image.tags.first().map_or("<none>", String::as_str), image.id);
-            }
-        }
-        Image::Ls(data) => {
-            let store = cluster::image_store(&data_dir(data.data_dir.as_deref())?, &[])?;
-            println!("{:<60} {:<14} SIZE", "IMAGE", "ID");
-            for image in store.list() {
-                let id = image.id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
-                for tag in if image.tags.is_empty() { vec!["<none>".to_owned()] } else { image.tags.clone() } {
-                    println!("{tag:<60} {id:<14} {}", image.size);
-                }
-            }
-        }
-        Image::Rm { image, data } => {
-            let store = cluster::image_store(&data_dir(data.data_dir.as_deref())?, &[])?;
-            store.remove(&image)?;
-            println!("removed {image}");
+    let (data, request) = match &command {
+        Image::Import { file, data } => (data, Request::Import(std::path::absolute(file)?)),
+        Image::Ls(data) => (data, Request::List),
+        Image::Rm { image, data } => (data, Request::Remove(image.clone())),
+    };
+    let found = images::ask(&data_dir(data.data_dir.as_deref())?, request).await?;
+    if let Image::Rm { image, .. } = &command {
+        println!("removed {image}");
+        return Ok(());
+    }
+    println!("{:<60} {:<14} SIZE", "IMAGE", "ID");
+    for image in found.items() {
+        let id: String = image["id"].str().trim_start_matches("sha256:").chars().take(12).collect();
+        let tags: Vec<&str> = image["tags"].items().iter().map(|t| t.str()).collect();
+        for tag in if tags.is_empty() { vec!["<none>"] } else { tags } {
+            println!("{tag:<60} {id:<14} {}", image["size"].as_i64().unwrap_or(0));
         }
     }
     Ok(())

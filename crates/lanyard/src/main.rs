@@ -3,6 +3,7 @@
 mod cluster;
 mod commands;
 mod flags;
+mod images;
 mod kubeconfig;
 mod logging;
 mod server;

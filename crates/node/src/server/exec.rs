@@ -43,10 +43,6 @@ pub(super) async fn serve(
     let Some(pod) = pod.filter(|p| uid.is_empty() || p.metadata.uid == uid) else {
         return respond::text(StatusCode::NOT_FOUND, "pod does not exist");
     };
-    let (protocol, key) = match handshake(request.headers()) {
-        Ok(agreed) => agreed,
-        Err((status, message)) => return respond::text(status, message),
-    };
     let running = match shared.runtime.list().await {
         Ok(all) => all
             .containers
@@ -56,6 +52,11 @@ pub(super) async fn serve(
     };
     let Some(running) = running else {
         return respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("container not found ({container:?})"));
+    };
+    // after the container: a client that falls back from websockets is told what is wrong, not what is not spoken
+    let (protocol, key) = match handshake(request.headers()) {
+        Ok(agreed) => agreed,
+        Err((status, message)) => return respond::text(status, message),
     };
     let (runtime, upgrade) = (shared.runtime.clone(), hyper::upgrade::on(&mut request));
     tokio::spawn(async move {

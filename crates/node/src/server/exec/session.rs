@@ -10,6 +10,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{Socket, outcome};
@@ -126,7 +127,9 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 async fn tell<S: futures::Sink<Message> + Unpin>(sink: &mut S, outcome: Value) {
     // a client that is gone misses nothing
     let _ = sink.send(frame(OUTCOME, &json::to_vec(&outcome))).await;
-    let _ = sink.send(Message::Close(None)).await;
+    // without a code Go's client takes the close for a failure
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(normal))).await;
     let _ = sink.close().await;
 }
 
