@@ -1,4 +1,5 @@
 //! The embedded runtime for real: needs root, overlayfs, cgroups and Debian's busybox-static; says so when it skips.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::{
     fs,

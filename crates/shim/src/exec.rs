@@ -173,8 +173,8 @@ fn open_terminal(out: &UnixStream) -> Result<(), Refusal> {
 /// The container could have put something else at /dev/ptmx.
 fn verify(master: &OwnedFd) -> io::Result<()> {
     let kind = nix::sys::statfs::fstatfs(master)?.filesystem_type();
-    match kind.0 as i64 {
-        0x1cd1 => Ok(()),
+    match kind {
+        nix::sys::statfs::FsType(0x1cd1) => Ok(()),
         _ => Err(io::Error::other("/dev/ptmx is not a terminal multiplexer")),
     }
 }

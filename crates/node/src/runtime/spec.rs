@@ -103,7 +103,7 @@ pub struct Mount {
     pub host_path: PathBuf,
     /// Absolute path inside.
     pub container_path: String,
-    /// Mounted read-only, recursively.
+    /// Mounted read-only (mounts below it are not, as upstream's default).
     pub readonly: bool,
     /// mountPropagation
     pub propagation: Propagation,

@@ -24,13 +24,13 @@ fn tar(items: &[Item<'_>]) -> Vec<u8> {
     for item in items {
         let mut header = Header::new_gnu();
         header.set_entry_type(item.kind);
-        header.set_mode(if item.kind == EntryType::Directory { 0o755 } else { 0o4755 });
+        header.set_mode(if item.kind == Directory { 0o755 } else { 0o4755 });
         header.set_mtime(1_000_000);
         header.set_uid(unsafe { libc::getuid() }.into());
         header.set_gid(unsafe { libc::getgid() }.into());
         let raw = header.as_old_mut();
         raw.name[..item.path.len()].copy_from_slice(item.path.as_bytes());
-        let link = matches!(item.kind, EntryType::Symlink | EntryType::Link);
+        let link = matches!(item.kind, Symlink | Link);
         if link {
             raw.linkname[..item.content.len()].copy_from_slice(item.content.as_bytes());
         }

@@ -58,7 +58,7 @@ fn store() -> (tempfile::TempDir, ImageStore) {
 }
 
 fn import(store: &ImageStore, file: &tempfile::NamedTempFile) -> Result<Vec<Image>, ImageError> {
-    super::archive::import(store, file.path())
+    archive::import(store, file.path())
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn an_oci_layout_is_imported_and_its_blobs_are_checked() {
 fn an_image_in_use_is_not_removed_and_shared_layers_stay() {
     let (folder, store) = store();
     let (shared, own) = (layer("s", "shared"), layer("o", "own"));
-    let first = import(&store, &docker("one", &[shared.clone()], config(&[&shared]))).unwrap();
+    let first = import(&store, &docker("one", std::slice::from_ref(&shared), config(&[&shared]))).unwrap();
     import(&store, &docker("two", &[shared.clone(), own.clone()], config(&[&shared, &own]))).unwrap();
     store.hold(&first[0].id, "c1");
     assert!(matches!(store.remove("one"), Err(ImageError::InUse { .. })));

@@ -200,9 +200,8 @@ impl AsyncWrite for Terminal {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(context))?;
-            match guard.try_io(|fd| Ok(nix::unistd::write(fd.get_ref(), bytes)?)) {
-                Ok(done) => return Poll::Ready(done),
-                Err(_) => {}
+            if let Ok(done) = guard.try_io(|fd| Ok(nix::unistd::write(fd.get_ref(), bytes)?)) {
+                return Poll::Ready(done);
             }
         }
     }
