@@ -215,7 +215,7 @@ fn certificate_signing_request(row: &Row<'_>) -> Vec<Value> {
 fn pod_certificate_request(row: &Row<'_>) -> Vec<Value> {
     let spec = &row.object["spec"];
     let kinds = row.object["status"]["conditions"].items().iter().map(|c| c["type"].str());
-    let state = kinds.filter(|k| matches!(*k, "Issued" | "Denied" | "Failed")).last().unwrap_or("Pending");
+    let state = kinds.rev().find(|k| matches!(*k, "Issued" | "Denied" | "Failed")).unwrap_or("Pending");
     let text = |member: &str| Value::from(spec[member].str());
     vec![
         row.name(),
@@ -309,7 +309,7 @@ fn storage_version_migration(row: &Row<'_>) -> Vec<Value> {
     let resource = &row.object["spec"]["resource"];
     let gr = meta::GroupResource::new(resource["group"].str(), resource["resource"].str());
     let holds = row.object["status"]["conditions"].items().iter().filter(|c| c["status"].str() == "True");
-    let state = holds.map(|c| c["type"].str()).filter(|k| matches!(*k, "Running" | "Failed" | "Succeeded")).last();
+    let state = holds.map(|c| c["type"].str()).rfind(|k| matches!(*k, "Running" | "Failed" | "Succeeded"));
     vec![row.name(), gr.to_string().into(), state.unwrap_or("Unknown").into()]
 }
 

@@ -31,12 +31,12 @@ fn message(name: &str, value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     match name {
         "Paths" => {
-            named(1, extensions(value), |v| any(v), &mut out);
+            named(1, extensions(value), any, &mut out);
             named(2, others(value), |v| message("PathItem", v), &mut out);
         }
         "Responses" => {
             named(1, others(value), |v| message("ResponseValue", v), &mut out);
-            named(2, extensions(value), |v| any(v), &mut out);
+            named(2, extensions(value), any, &mut out);
         }
         "Schemas" => named(1, value.members(), |v| message("Schema", v), &mut out),
         "Parameters" => named(1, value.members(), |v| message("Parameter", v), &mut out),
@@ -82,7 +82,7 @@ fn fields(name: &str, value: &Value, out: &mut Vec<u8>) {
     all.sort_by_key(|(number, ..)| *number);
     for (number, key, kind) in all {
         match key {
-            "x-" => named(number, extensions(value), |v| any(v), out),
+            "x-" => named(number, extensions(value), any, out),
             _ => {
                 if let Some(found) = value.get(key) {
                     field(number, kind, found, out);
