@@ -17,7 +17,9 @@ fn main() {
     let mut found = Descriptions::new();
     match source() {
         Some(folder) => collect(&folder.join("src").join(VERSION), &mut found),
-        None => println!("cargo::warning=the source of k8s-openapi is not there: kubectl explain will have no descriptions"),
+        None => {
+            println!("cargo::warning=the source of k8s-openapi is not there: kubectl explain will have no descriptions")
+        }
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     write(&found, &out);
@@ -82,7 +84,9 @@ fn read(text: &str, found: &mut Descriptions) {
 
 fn literal(line: &str, depth: usize) -> Option<String> {
     let rest = match depth {
-        12 | 20 => line.strip_prefix("\"description\": \"").or_else(|| line.split_once(".insert(\"description\".into(), \"").map(|(_, r)| r)),
+        12 | 20 => line
+            .strip_prefix("\"description\": \"")
+            .or_else(|| line.split_once(".insert(\"description\".into(), \"").map(|(_, r)| r)),
         _ => None,
     }?;
     let mut out = String::new();

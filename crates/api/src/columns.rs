@@ -45,6 +45,11 @@ pub fn cells(row: &'static ResourceType, object: &Value, now: Time, in_list: boo
     function(row.group, row.kind)(&Row { object, now, in_list })
 }
 
+/// Upstream's converter for kinds without a printer leaves the rows of an empty list null.
+pub fn empty_rows_are_null(row: &ResourceType) -> bool {
+    row.columns.iter().any(|c| c.name == "Created At")
+}
+
 /// `conditions` of a Table's row: a pod that has ended says so.
 pub fn conditions(row: &ResourceType, object: &Value) -> Option<Value> {
     let message = match (row.group, row.kind, object["status"]["phase"].str()) {
@@ -77,7 +82,7 @@ impl Subject {
             _ => {
                 let columns: &[(&str, &str, &str)] = match self.scale {
                     true => &[
-                        ("Name", "string", "name"),
+                        ("Name", "string", ""),
                         ("Desired", "integer", ""),
                         ("Available", "integer", ""),
                         ("Age", "string", ""),

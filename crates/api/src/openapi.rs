@@ -90,13 +90,24 @@ fn describe(schemas: Option<&mut Value>) {
     for (name, schema) in schemas.iter_mut() {
         let properties = schema.get_mut("properties").and_then(Value::as_map_mut);
         for (field, property) in properties.into_iter().flat_map(Map::iter_mut) {
-            put_first(property, description(name, field));
+            let text = description(name, field).map(|text| with_values(text, property));
+            put_first(property, text);
         }
-        put_first(schema, description(name, ""));
+        put_first(schema, description(name, "").map(str::to_owned));
     }
 }
 
-fn put_first(schema: &mut Value, text: Option<&'static str>) {
+/// An enumeration's values are said at the end. What single values mean is not known here.
+fn with_values(text: &str, schema: &Value) -> String {
+    let mut out = text.to_owned();
+    for (n, value) in schema["enum"].items().iter().enumerate() {
+        out.push_str(if n == 0 { "\n\nPossible enum values:" } else { "" });
+        out.push_str(&format!("\n - `{}`", json::to_string(value)));
+    }
+    out
+}
+
+fn put_first(schema: &mut Value, text: Option<String>) {
     if let (Some(map), Some(text)) = (schema.as_map_mut(), text) {
         map.as_members_mut().insert(0, ("description".into(), text.into()));
     }

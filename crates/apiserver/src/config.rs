@@ -121,7 +121,9 @@ impl Range {
 
     pub fn contains(&self, other: IpAddr) -> bool {
         match (self.address, other.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same_prefix(u32::from(a).into(), u32::from(b).into(), 32 - u32::from(self.bits.min(32))),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                same_prefix(u32::from(a).into(), u32::from(b).into(), 32 - u32::from(self.bits.min(32)))
+            }
             (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.into(), b.into(), 128 - u32::from(self.bits.min(128))),
             _ => false,
         }
@@ -140,7 +142,9 @@ mod tests {
     fn a_listener_takes_only_its_sources() {
         let ranges = ["10.88.0.0/16", "127.0.0.1"].map(|r| Range::parse(r).unwrap());
         let listener = Listener { address: "127.0.0.1:443".parse().unwrap(), sources: Some(ranges.to_vec()) };
-        for (from, want) in [("10.88.3.4", true), ("::ffff:10.88.3.4", true), ("127.0.0.1", true), ("10.89.0.1", false), ("::1", false)] {
+        for (from, want) in
+            [("10.88.3.4", true), ("::ffff:10.88.3.4", true), ("127.0.0.1", true), ("10.89.0.1", false), ("::1", false)]
+        {
             assert_eq!(listener.takes(from.parse().unwrap()), want, "{from}");
         }
         assert!(Range::parse("0.0.0.0/0").unwrap().contains("9.9.9.9".parse().unwrap()));

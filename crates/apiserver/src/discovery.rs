@@ -30,7 +30,8 @@ impl Discovery {
     /// `server_address` is what `/api` names as the server's address.
     pub(crate) fn new(server_address: &str) -> Self {
         let groups = api::group_versions();
-        let mut legacy = BTreeMap::from([("/api".to_owned(), versions(server_address)), ("/apis".to_owned(), group_list(groups))]);
+        let mut legacy =
+            BTreeMap::from([("/api".to_owned(), versions(server_address)), ("/apis".to_owned(), group_list(groups))]);
         for group in groups {
             if !group.name.is_empty() {
                 legacy.insert(format!("/apis/{}", group.name), one_group(group));
@@ -71,13 +72,16 @@ fn rows(group: &str, version: &str) -> impl Iterator<Item = &'static ResourceTyp
 }
 
 fn versions(server_address: &str) -> Bytes {
-    let mut out = String::from(r#"{"kind":"APIVersions","versions":["v1"],"serverAddressByClientCIDRs":[{"clientCIDR":"0.0.0.0/0","serverAddress":"#);
+    let mut out = String::from(
+        r#"{"kind":"APIVersions","versions":["v1"],"serverAddressByClientCIDRs":[{"clientCIDR":"0.0.0.0/0","serverAddress":"#,
+    );
     push_json_string(&mut out, server_address);
     finish(out + "}]}")
 }
 
 fn group_list(groups: &[Group]) -> Bytes {
-    let items: Vec<String> = groups.iter().filter(|g| !g.name.is_empty()).map(|g| format!("{{{}}}", group_members(g))).collect();
+    let items: Vec<String> =
+        groups.iter().filter(|g| !g.name.is_empty()).map(|g| format!("{{{}}}", group_members(g))).collect();
     finish(format!(r#"{{"kind":"APIGroupList","apiVersion":"v1","groups":[{}]}}"#, items.join(",")))
 }
 
@@ -100,7 +104,10 @@ fn resource_list(group: &str, version: &str) -> Bytes {
         items.push(legacy_resource(row));
         items.extend(row.subresources.iter().map(|sub| legacy_subresource(row, sub)));
     }
-    finish(format!(r#"{{"kind":"APIResourceList",{api_version}"groupVersion":"{group_version}","resources":[{}]}}"#, items.join(",")))
+    finish(format!(
+        r#"{{"kind":"APIResourceList",{api_version}"groupVersion":"{group_version}","resources":[{}]}}"#,
+        items.join(",")
+    ))
 }
 
 fn legacy_resource(row: &ResourceType) -> String {
@@ -121,7 +128,8 @@ fn legacy_resource(row: &ResourceType) -> String {
 }
 
 fn legacy_subresource(row: &ResourceType, sub: &Subresource) -> String {
-    let mut out = format!(r#"{{"name":"{}/{}","singularName":"","namespaced":{}"#, row.plural, sub.name, row.namespaced);
+    let mut out =
+        format!(r#"{{"name":"{}/{}","singularName":"","namespaced":{}"#, row.plural, sub.name, row.namespaced);
     if !sub.version.is_empty() {
         if !sub.group.is_empty() {
             out.push_str(&format!(r#","group":"{}""#, sub.group));
@@ -208,7 +216,11 @@ mod tests {
         let Ok(recorded) = std::fs::read(path) else { return };
         let recorded: serde_json::Value = serde_json::from_slice(&recorded).unwrap();
         let ours: serde_json::Value = serde_json::from_slice(ours).unwrap();
-        assert_eq!(serde_json::to_string_pretty(&ours).unwrap(), serde_json::to_string_pretty(&recorded).unwrap(), "{file}");
+        assert_eq!(
+            serde_json::to_string_pretty(&ours).unwrap(),
+            serde_json::to_string_pretty(&recorded).unwrap(),
+            "{file}"
+        );
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Handler {
         let upgrade = parts.extensions;
         let answering = AssertUnwindSafe(self.answer(&head, body, upgrade, connection, &mut notes)).catch_unwind();
         let reply = answering.await.unwrap_or_else(|_| {
-            tracing::error!(path = head.route.attributes.path, "a request caused a panic");
+            tracing::error!(peer = %connection.peer, path = head.route.attributes.path, "a request caused a panic");
             respond::text(500, "This request caused apiserver to panic. Look in the logs for details.\n")
         });
         self.metrics.record(&Seen { head: &head, code: reply.status().as_u16(), took: started.elapsed() });

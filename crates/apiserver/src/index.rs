@@ -20,7 +20,11 @@ pub(crate) fn answer(handler: &Handler, head: &Head) -> Reply {
     let bare = path.trim_end_matches('/');
     match bare {
         "" => root(handler, head),
-        "/metrics" => respond::plain(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", Body::full(handler.metrics.text())),
+        "/metrics" => respond::plain(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Body::full(handler.metrics.text()),
+        ),
         "/version" => only_get(head, |head| json(head, version(&handler.config.version))),
         "/api" | "/apis" => discovery_root(handler, head, bare),
         "/openid/v1/jwks" => only_get(head, |head| keys(handler, head)),
@@ -57,7 +61,8 @@ fn only_get(head: &Head, answer: impl FnOnce(&Head) -> Reply) -> Reply {
 
 /// A document that is made as JSON only.
 fn json(head: &Head, body: String) -> Reply {
-    let form = Form { encoding: negotiate::Encoding::Json, ..Form::of_error(&head.headers, &head.query) };
+    // upstream indents these whatever is asked
+    let form = Form { encoding: negotiate::Encoding::Json, pretty: true, ..Form::of_error(&head.headers, &head.query) };
     let made = Offer::JsonOnly.check(&head.headers).and_then(|()| respond::encoded(200, body.into_bytes(), None, form));
     made.unwrap_or_else(|status| head.refuse(&status))
 }
@@ -81,7 +86,9 @@ fn discovery_root(handler: &Handler, head: &Head, path: &str) -> Reply {
 }
 
 fn aggregated(head: &Head, document: &Aggregated) -> Reply {
-    let known = negotiate::header(&head.headers, &IF_NONE_MATCH).split(',').any(|tag| tag.trim().trim_start_matches("W/") == document.etag);
+    let known = negotiate::header(&head.headers, &IF_NONE_MATCH)
+        .split(',')
+        .any(|tag| tag.trim().trim_start_matches("W/") == document.etag);
     let form = Form::of_error(&head.headers, &head.query);
     let mut reply = match known {
         true => respond::plain(304, "", Body::empty()),
@@ -132,7 +139,16 @@ fn version(own: &str) -> String {
 fn root(handler: &Handler, head: &Head) -> Reply {
     let mut paths: Vec<String> = handler.discovery.paths().map(str::to_owned).collect();
     paths.extend(health::paths());
-    let fixed = ["/.well-known/openid-configuration", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/version"];
+    let fixed = [
+        "/.well-known/openid-configuration",
+        "/apis/",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/version",
+    ];
     paths.extend(fixed.map(str::to_owned));
     paths.sort();
     let mut body = String::from("{\"paths\":[");
@@ -143,7 +159,8 @@ fn root(handler: &Handler, head: &Head) -> Reply {
     body.push_str("]}");
     // upstream indents this one always
     let form = Form { pretty: true, ..Form::of_error(&head.headers, &head.query) };
-    respond::encoded(200, body.into_bytes(), None, Form { encoding: negotiate::Encoding::Json, ..form }).unwrap_or_else(|s| head.refuse(&s))
+    respond::encoded(200, body.into_bytes(), None, Form { encoding: negotiate::Encoding::Json, ..form })
+        .unwrap_or_else(|s| head.refuse(&s))
 }
 
 fn issuer(handler: &Handler) -> Reply {

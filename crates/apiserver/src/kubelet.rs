@@ -52,13 +52,20 @@ impl Endpoint {
         let addresses = node["status"]["addresses"].items();
         let of = |kind: &str| addresses.iter().find(|a| a["type"].str() == kind).map(|a| a["address"].str().to_owned());
         let host = ["InternalIP", "Hostname", "InternalDNS", "ExternalDNS", "ExternalIP"].into_iter().find_map(of)?;
-        let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_i64().filter(|p| *p > 0).unwrap_or(DEFAULT_PORT);
+        let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+            .as_i64()
+            .filter(|p| *p > 0)
+            .unwrap_or(DEFAULT_PORT);
         Some(Endpoint { host, port: u16::try_from(port).ok()? })
     }
 
     /// `host:port`, an IPv6 address in brackets.
     pub(crate) fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -75,15 +82,21 @@ impl Kubelets {
     }
 
     /// Sends a request without a body over a connection of its own.
-    pub(crate) async fn send(&self, endpoint: &Endpoint, request: Request<Empty<Bytes>>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn send(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<Empty<Bytes>>,
+    ) -> io::Result<Response<Incoming>> {
         let name = ServerName::try_from(endpoint.host.clone()).map_err(io::Error::other)?;
         let connect = async {
             let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
             stream.set_nodelay(true)?;
             self.connector.connect(name, stream).await
         };
-        let stream = tokio::time::timeout(CONNECT, connect).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let stream =
+            tokio::time::timeout(CONNECT, connect).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to a kubelet ended with an error");

@@ -53,5 +53,6 @@ impl Drop for Slot<'_> {
 /// Watches and tunnels.
 pub(crate) fn is_long_running(head: &Head) -> bool {
     let a = &head.route.attributes;
-    a.is_resource && (a.verb == "watch" || matches!(a.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy"))
+    a.is_resource
+        && (a.verb == "watch" || matches!(a.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy"))
 }

@@ -70,7 +70,7 @@ impl Iterator for Pieces {
         }
         while out.len() < PIECE {
             let Some(item) = self.list.items.get(self.next) else {
-                out.extend_from_slice(b"]}");
+                self.maker.push_list_end(self.list.items.len(), &mut out);
                 self.state = State::Done;
                 break;
             };

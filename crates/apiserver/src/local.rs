@@ -77,7 +77,12 @@ impl Transport for Local {
         Box::pin(self.clone().perform(call))
     }
 
-    fn list(&self, resource: &Resource, namespace: Option<&str>, options: &ListOptions) -> BoxFuture<'static, Result<ListResult, Status>> {
+    fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        options: &ListOptions,
+    ) -> BoxFuture<'static, Result<ListResult, Status>> {
         let (this, query) = (self.clone(), selectors(options));
         let attributes = attributes("list", resource, namespace.unwrap_or_default(), "", "");
         Box::pin(async move {
@@ -116,7 +121,8 @@ impl Transport for Local {
 
 fn attributes(verb: &str, resource: &Resource, namespace: &str, name: &str, subresource: &str) -> Attributes {
     let (group, version, plural) = (&resource.group, &resource.version, &resource.plural);
-    let mut attributes = Attributes::resource(verb, group, version, plural, namespace, name).with_subresource(subresource);
+    let mut attributes =
+        Attributes::resource(verb, group, version, plural, namespace, name).with_subresource(subresource);
     if plural == "namespaces" && group.is_empty() {
         attributes.namespace = name.to_owned();
     }
@@ -126,7 +132,13 @@ fn attributes(verb: &str, resource: &Resource, namespace: &str, name: &str, subr
 
 fn selectors(options: &ListOptions) -> Query {
     let parameters = [("labelSelector", &options.labels), ("fieldSelector", &options.fields)];
-    Query { parameters: parameters.into_iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.to_owned(), v.clone())).collect() }
+    Query {
+        parameters: parameters
+            .into_iter()
+            .filter(|(_, v)| !v.is_empty())
+            .map(|(n, v)| (n.to_owned(), v.clone()))
+            .collect(),
+    }
 }
 
 fn tree(outcome: Outcome) -> Value {

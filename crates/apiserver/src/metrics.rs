@@ -55,7 +55,13 @@ impl Metrics {
         let requests = self.requests.lock().clone();
         // writing to a String cannot fail
         for (labels, count) in &requests {
-            let _ = writeln!(out, "apiserver_request_total{{code=\"{}\",{}}} {}", labels.code, labels.text(), count.requests);
+            let _ = writeln!(
+                out,
+                "apiserver_request_total{{code=\"{}\",{}}} {}",
+                labels.code,
+                labels.text(),
+                count.requests
+            );
         }
         out.push_str("# HELP apiserver_request_duration_seconds Response latency of requests.\n# TYPE apiserver_request_duration_seconds summary\n");
         for (labels, count) in &requests {
@@ -70,7 +76,15 @@ impl Metrics {
 impl Labels {
     fn of(seen: &Seen<'_>) -> Labels {
         let a = &seen.head.route.attributes;
-        let mut labels = Labels { verb: verb(a.is_resource, &a.verb), group: "", version: "", resource: "", subresource: "", scope: "", code: seen.code };
+        let mut labels = Labels {
+            verb: verb(a.is_resource, &a.verb),
+            group: "",
+            version: "",
+            resource: "",
+            subresource: "",
+            scope: "",
+            code: seen.code,
+        };
         if let Some(row) = api::find(&a.group, &a.version, &a.resource).filter(|_| a.is_resource) {
             (labels.group, labels.version, labels.resource) = (row.group, row.version, row.plural);
             labels.subresource = row.subresource(&a.subresource).map_or("", |s| s.name);

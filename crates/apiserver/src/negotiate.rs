@@ -97,7 +97,9 @@ impl Offer {
             ],
             Offer::Anything => &["*/*"],
             Offer::JsonOnly => &["application/json"],
-            Offer::Log => &["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"],
+            Offer::Log => {
+                &["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
+            }
         }
     }
 
@@ -112,7 +114,11 @@ impl Offer {
             let media = part.split(';').next().unwrap_or_default().trim();
             media == "*/*" || offered.contains(&media)
         };
-        if self == Offer::Anything || accept.is_empty() || accept.split(',').any(fits) { Ok(()) } else { Err(no_representation(offered)) }
+        if self == Offer::Anything || accept.is_empty() || accept.split(',').any(fits) {
+            Ok(())
+        } else {
+            Err(no_representation(offered))
+        }
     }
 }
 
@@ -149,7 +155,11 @@ impl Form {
     /// 406 when nothing that is accepted can be streamed.
     pub(crate) fn of_stream(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
         let form = Form::of_object(headers, query)?;
-        if form.encoding == Encoding::Yaml { Err(cannot_make()) } else { Ok(Form { gzip: false, pretty: false, ..form }) }
+        if form.encoding == Encoding::Yaml {
+            Err(cannot_make())
+        } else {
+            Ok(Form { gzip: false, pretty: false, ..form })
+        }
     }
 
     /// Negotiates an error's answer: no transformation; `None` when nothing fits and plain JSON is sent anyway.
@@ -157,11 +167,12 @@ impl Form {
         let clauses = clauses(header(headers, &ACCEPT));
         let found = clauses.iter().filter(|c| c.transformation().is_none()).find_map(|c| c.object_form());
         let (encoding, _, pretty) = found.unwrap_or((Encoding::Json, Shape::Whole, false));
-        Form { encoding, shape: Shape::Whole, pretty: pretty || wants_pretty(headers, query), gzip: wants_gzip(headers) }
-    }
-
-    pub(crate) fn json() -> Form {
-        Form { encoding: Encoding::Json, shape: Shape::Whole, pretty: false, gzip: false }
+        Form {
+            encoding,
+            shape: Shape::Whole,
+            pretty: pretty || wants_pretty(headers, query),
+            gzip: wants_gzip(headers),
+        }
     }
 }
 
@@ -255,14 +266,17 @@ impl<'a> Clause<'a> {
     }
 
     fn object_form(&self) -> Option<(Encoding, Shape, bool)> {
-        let encodings = [("json", Encoding::Json), ("yaml", Encoding::Yaml), ("vnd.kubernetes.protobuf", Encoding::Protobuf)];
+        let encodings =
+            [("json", Encoding::Json), ("yaml", Encoding::Yaml), ("vnd.kubernetes.protobuf", Encoding::Protobuf)];
         let (_, encoding) = encodings.into_iter().find(|(sub, _)| self.matches("application", sub))?;
         if !matches!(self.param("stream"), "" | "watch") {
             return None;
         }
         let shape = match self.transformation() {
             None => Shape::Whole,
-            Some(wanted) => shape(wanted).filter(|s| encoding != Encoding::Protobuf || !matches!(s, Shape::Table { .. }))?,
+            Some(wanted) => {
+                shape(wanted).filter(|s| encoding != Encoding::Protobuf || !matches!(s, Shape::Table { .. }))?
+            }
         };
         Some((encoding, shape, self.param("pretty") == "1"))
     }
@@ -323,7 +337,8 @@ mod tests {
     }
 
     fn check(accept: &str, want: Option<(Encoding, Shape)>) {
-        let form = Offer::Object.check(&headers(accept)).and_then(|()| Form::of_object(&headers(accept), &Query::default()));
+        let form =
+            Offer::Object.check(&headers(accept)).and_then(|()| Form::of_object(&headers(accept), &Query::default()));
         assert_eq!(form.ok().map(|f| (f.encoding, f.shape)), want, "{accept}");
     }
 
@@ -335,7 +350,10 @@ mod tests {
         check("application/yaml;q=0.1, application/json;q=0.9", Some((Encoding::Json, Shape::Whole)));
         check("application/json;charset=utf-8", Some((Encoding::Json, Shape::Whole)));
         check("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, Shape::Whole)));
-        check("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json", Some((Encoding::Json, Shape::Whole)));
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json",
+            Some((Encoding::Json, Shape::Whole)),
+        );
         check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Some((Encoding::Json, table)));
         check("application/json;as=Nonsense;g=meta.k8s.io;v=v1", None);
         check("text/html, application/*;q=0.5", None);

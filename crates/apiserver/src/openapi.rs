@@ -111,7 +111,8 @@ fn deliver(head: &Head, content_type: &'static str, compressed: Bytes) -> Reply 
 
 fn tagged(head: &Head, hash: &str, make: impl FnOnce() -> Reply) -> Reply {
     let etag = format!("\"{hash}\"");
-    let known = negotiate::header(&head.headers, &IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == etag);
+    let known =
+        negotiate::header(&head.headers, &IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == etag);
     let mut reply = if known { respond::plain(304, "", Body::empty()) } else { make() };
     insert(reply.headers_mut(), ETAG, &etag);
     reply
@@ -133,7 +134,9 @@ fn accepts(head: &Head, wanted: &[&str]) -> bool {
 }
 
 fn accepts_gzip(head: &Head) -> bool {
-    negotiate::header(&head.headers, &http::header::ACCEPT_ENCODING).split(',').any(|t| t.split(';').next().unwrap_or_default().trim() == "gzip")
+    negotiate::header(&head.headers, &http::header::ACCEPT_ENCODING)
+        .split(',')
+        .any(|t| t.split(';').next().unwrap_or_default().trim() == "gzip")
 }
 
 fn not_acceptable() -> Reply {

@@ -76,7 +76,8 @@ fn resource(method: &http::Method, path: &str, group: &str, version: &str, rest:
     route.rest = parts.iter().skip(if route.legacy { 2 } else { 3 }).map(|s| (*s).to_owned()).collect();
     collection_verb(&mut a, params);
     if matches!(a.verb.as_str(), "list" | "watch" | "deletecollection") {
-        a.label_selector = params.get("labelSelector").and_then(|s| labels::Selector::parse(s).ok()).filter(|s| !s.is_everything());
+        a.label_selector =
+            params.get("labelSelector").and_then(|s| labels::Selector::parse(s).ok()).filter(|s| !s.is_everything());
         a.field_selector = field_selector(params);
     }
     route.attributes = a;
@@ -149,7 +150,11 @@ mod tests {
         check("PUT", "/api/v1/namespaces/n/finalize", "update /v1 namespaces/finalize n n");
         check("DELETE", "/apis/apps/v1/namespaces/n/deployments", "deletecollection apps/v1 deployments/ n ");
         check("GET", "/api/v1/namespaces/n/secrets?fieldSelector=metadata.name%3Dx", "list /v1 secrets/ n x");
-        check("DELETE", "/api/v1/namespaces/n/secrets?fieldSelector=metadata.name%3Dx", "deletecollection /v1 secrets/ n ");
+        check(
+            "DELETE",
+            "/api/v1/namespaces/n/secrets?fieldSelector=metadata.name%3Dx",
+            "deletecollection /v1 secrets/ n ",
+        );
         check("GET", "/api/v1/watch/namespaces/n/pods", "watch /v1 pods/ n ");
         check("OPTIONS", "/api/v1/pods", " /v1 pods/  ");
         check("HEAD", "/api/v1/namespaces/n/pods/p", "get /v1 pods/ n p");

@@ -40,7 +40,12 @@ impl Call<'_> {
         }
     }
 
-    async fn carry_out(&self, body: Incoming, extensions: http::Extensions, notes: &mut Notes) -> Result<Reply, Status> {
+    async fn carry_out(
+        &self,
+        body: Incoming,
+        extensions: http::Extensions,
+        notes: &mut Notes,
+    ) -> Result<Reply, Status> {
         notes.warnings.extend(self.deprecation());
         let patch = self.patch_kind()?;
         self.offer().check(&self.head.headers)?;
@@ -101,7 +106,9 @@ impl Call<'_> {
     /// Kinds that are going away say so with every answer.
     fn deprecation(&self) -> Option<String> {
         match (self.row.group, self.row.kind) {
-            ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into()),
+            ("", "Endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into())
+            }
             ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+".into()),
             _ => None,
         }
@@ -123,7 +130,11 @@ impl Call<'_> {
 
     fn typed(&self, body: Bytes, patch: Option<PatchKind>) -> Result<Option<registry::Body>, Status> {
         if let Some(kind) = patch {
-            return Ok(Some(if kind == PatchKind::Apply { registry::Body::Yaml(body) } else { registry::Body::Json(body) }));
+            return Ok(Some(if kind == PatchKind::Apply {
+                registry::Body::Yaml(body)
+            } else {
+                registry::Body::Json(body)
+            }));
         }
         let deletes = matches!(self.action, Action::Delete | Action::DeleteCollection);
         if body.is_empty() && deletes {
@@ -140,6 +151,7 @@ impl Call<'_> {
         let limit = self.handler.config.max_body;
         let announced = self.head.content_length();
         if announced.is_some_and(|n| n > limit) {
+            drain(&mut body, limit).await;
             return Err(Status::too_large(limit));
         }
         let mut all = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -147,11 +159,23 @@ impl Call<'_> {
             let frame = frame.map_err(|_| Status::bad_request("the request body could not be read"))?;
             if let Ok(data) = frame.into_data() {
                 if all.len() + data.len() > limit {
+                    drain(&mut body, limit).await;
                     return Err(Status::too_large(limit));
                 }
                 all.extend_from_slice(&data);
             }
         }
         Ok(all.freeze())
+    }
+}
+
+/// Reads on for a while: a client that is still sending would lose the answer with the connection.
+async fn drain(body: &mut Incoming, most: usize) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > 2 * most {
+            return;
+        }
     }
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use document::{Type, Value, json};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY, WARNING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY, WARNING, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use meta::Status;
 
@@ -78,9 +80,7 @@ pub(crate) fn encode(mut body: Vec<u8>, type_: Option<&'static Type>, form: Form
             Ok(body)
         }
         Encoding::Yaml => Ok(document::yaml::to_string(&parse(&body)?).into_bytes()),
-        Encoding::Protobuf => {
-            protobuf(&parse(&body)?, type_.ok_or_else(no_protobuf)?).ok_or_else(no_protobuf)
-        }
+        Encoding::Protobuf => protobuf(&parse(&body)?, type_.ok_or_else(no_protobuf)?).ok_or_else(no_protobuf),
     }
 }
 

@@ -135,7 +135,9 @@ impl Accept {
                         drop(slot);
                     });
                 }
-                (Ok(_), Ok((_, peer))) => tracing::debug!(%peer, "connection from a source that this listener does not serve"),
+                (Ok(_), Ok((_, peer))) => {
+                    tracing::debug!(%peer, "connection from a source that this listener does not serve")
+                }
                 (_, Err(error)) => {
                     // out of file descriptors and the like: it passes, spinning would not help
                     tracing::warn!(%error, "cannot accept a connection");
@@ -195,4 +197,3 @@ fn builder() -> auto::Builder<TokioExecutor> {
 async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|ended| *ended).await;
 }
-

@@ -49,9 +49,9 @@ impl Maker {
     pub(crate) fn check_list(&self, is_list: bool) -> Result<(), Status> {
         let go = go_type(self.row, is_list);
         match (self.form.shape, is_list) {
-            (Shape::Partial { .. }, true) => {
-                Err(Status::not_acceptable(format!("you requested PartialObjectMetadata, but the requested object is a list ({go})")))
-            }
+            (Shape::Partial { .. }, true) => Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({go})"
+            ))),
             (Shape::PartialList { .. }, false) => Err(Status::not_acceptable(format!(
                 "you requested PartialObjectMetadataList, but the requested object is not a list ({go})"
             ))),
@@ -142,6 +142,18 @@ impl Maker {
                 self.push_columns(true, out);
                 out.extend_from_slice(b",\"rows\":[");
             }
+        }
+    }
+
+    /// What stands after the items of a list of so many.
+    pub(crate) fn push_list_end(&self, count: usize, out: &mut Vec<u8>) {
+        let null =
+            count == 0 && matches!(self.form.shape, Shape::Table { .. }) && api::columns::empty_rows_are_null(self.row);
+        if null && out.ends_with(b"[") {
+            out.pop();
+            out.extend_from_slice(b"null}");
+        } else {
+            out.extend_from_slice(b"]}");
         }
     }
 
@@ -262,7 +274,9 @@ fn push_table_head(version: MetaVersion, revision: &str, meta: &str, out: &mut V
 }
 
 fn push_partial_head(version: MetaVersion, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{}","metadata":"#, version.api_version()).as_bytes());
+    out.extend_from_slice(
+        format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{}","metadata":"#, version.api_version()).as_bytes(),
+    );
 }
 
 fn push_partial(version: MetaVersion, object: &Object, out: &mut Vec<u8>) {
@@ -286,4 +300,3 @@ fn go_type(row: &ResourceType, is_list: bool) -> String {
     };
     format!("*{package}.{}{}", row.kind, if is_list { "List" } else { "" })
 }
-

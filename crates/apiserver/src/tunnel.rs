@@ -49,7 +49,12 @@ impl Target {
         let pod = call.handler.registry.store().view().get(&Key::new(id, &a.namespace, &a.name)).ok_or_else(missing)?;
         let pod = api::stored::read(call.row, &pod);
         let container = if needs_container { container(&pod, &call.head.query)? } else { String::new() };
-        Ok(Target { namespace: a.namespace.clone(), name: a.name.clone(), container, node: pod["spec"]["nodeName"].str().to_owned() })
+        Ok(Target {
+            namespace: a.namespace.clone(),
+            name: a.name.clone(),
+            container,
+            node: pod["spec"]["nodeName"].str().to_owned(),
+        })
     }
 
     /// `/containerLogs/ns/pod/container?…`
@@ -88,9 +93,11 @@ fn container(pod: &Value, query: &Query) -> Result<String, Status> {
 }
 
 fn reach<'a>(call: &'a Call<'_>, node: &str) -> Result<(&'a Kubelets, Endpoint), Status> {
-    let kubelets = call.handler.kubelet.as_ref().ok_or_else(|| Status::unavailable("this server has no way to reach kubelets"))?;
+    let kubelets =
+        call.handler.kubelet.as_ref().ok_or_else(|| Status::unavailable("this server has no way to reach kubelets"))?;
     let view = call.handler.registry.store().view();
-    let endpoint = Endpoint::of_node(&view, node).ok_or_else(|| Status::not_found(&GroupResource::new("", "nodes"), node))?;
+    let endpoint =
+        Endpoint::of_node(&view, node).ok_or_else(|| Status::not_found(&GroupResource::new("", "nodes"), node))?;
     Ok((kubelets, endpoint))
 }
 
@@ -104,7 +111,11 @@ async fn log(call: &Call<'_>) -> Result<Reply, Status> {
     let uri = target.uri("containerLogs", &query);
     let request = request(&endpoint, &uri, HeaderMap::new())?;
     let answer = kubelets.send(&endpoint, request).await.map_err(|error| {
-        Status::unclassified(format!("Get \"https://{}{uri}\": dial tcp {}: {error}", endpoint.authority(), endpoint.authority()))
+        Status::unclassified(format!(
+            "Get \"https://{}{uri}\": dial tcp {}: {error}",
+            endpoint.authority(),
+            endpoint.authority()
+        ))
     })?;
     if !answer.status().is_success() {
         return Err(refused(call, answer).await);
@@ -126,7 +137,11 @@ fn log_query(query: &Query) -> Result<Vec<(String, String)>, Status> {
         if let Some(n) = query.number(name)? {
             let least = if name == "tailLines" { 0 } else { 1 };
             if n < least {
-                return Err(invalid_log(name, n, if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" }));
+                return Err(invalid_log(
+                    name,
+                    n,
+                    if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" },
+                ));
             }
             out.push((name.to_owned(), n.to_string()));
         }
@@ -164,7 +179,12 @@ async fn refused(call: &Call<'_>, answer: Response<Incoming>) -> Status {
         400 => Status::bad_request(text),
         404 => {
             let details = meta::status::Details { name: a.name.clone(), kind: "pods/log".into(), ..Default::default() };
-            Status::new(404, "NotFound", format!("the server could not find the requested resource ( pods/log {})", a.name), Some(details))
+            Status::new(
+                404,
+                "NotFound",
+                format!("the server could not find the requested resource ( pods/log {})", a.name),
+                Some(details),
+            )
         }
         _ => Status::new(code, "", text, Some(meta::status::Details::default())),
     }
@@ -184,10 +204,9 @@ async fn stream(call: &Call<'_>, mut extensions: http::Extensions) -> Result<Rep
     let path = if subresource == "portforward" { "portForward" } else { subresource };
     let uri = target.uri(path, &stream_query(subresource, &call.head.query));
     let request = request(&endpoint, &uri, upgrade_headers(&call.head.headers))?;
-    let answer = kubelets
-        .send(&endpoint, request)
-        .await
-        .map_err(|error| Status::unclassified(format!("error dialing backend: dial tcp {}: {error}", endpoint.authority())))?;
+    let answer = kubelets.send(&endpoint, request).await.map_err(|error| {
+        Status::unclassified(format!("error dialing backend: dial tcp {}: {error}", endpoint.authority()))
+    })?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(passed_on(answer));
     }
@@ -218,7 +237,8 @@ fn stream_query(subresource: &str, query: &Query) -> Vec<(String, String)> {
         ("error", query.flag("stderr").unwrap_or(true) && !tty),
         ("tty", tty),
     ];
-    let mut out: Vec<(String, String)> = flags.iter().filter(|(_, on)| *on).map(|(n, _)| ((*n).to_owned(), "1".to_owned())).collect();
+    let mut out: Vec<(String, String)> =
+        flags.iter().filter(|(_, on)| *on).map(|(n, _)| ((*n).to_owned(), "1".to_owned())).collect();
     out.extend(query.all("command").map(|c| ("command".to_owned(), c.to_owned())));
     out
 }
@@ -235,7 +255,10 @@ fn request(endpoint: &Endpoint, uri: &str, headers: HeaderMap) -> Result<Request
 fn upgrade_headers(from: &HeaderMap) -> HeaderMap {
     let mut out = HeaderMap::new();
     for (name, value) in from {
-        let wanted = *name == CONNECTION || *name == UPGRADE || name.as_str().starts_with("sec-websocket-") || name.as_str().starts_with("x-stream-");
+        let wanted = *name == CONNECTION
+            || *name == UPGRADE
+            || name.as_str().starts_with("sec-websocket-")
+            || name.as_str().starts_with("x-stream-");
         if *name == SEC_WEBSOCKET_PROTOCOL {
             let protocols = value.to_str().unwrap_or_default().split(',').map(str::trim);
             let kept: Vec<&str> = protocols.filter(|p| !p.is_empty() && !p.starts_with(BEARER)).collect();
@@ -288,7 +311,9 @@ fn passed_on(answer: Response<Incoming>) -> Reply {
 
 /// A body's pieces up to its end or first error.
 fn pieces(body: Incoming) -> impl futures::Stream<Item = Bytes> + Send {
-    BodyDataStream::new(body).take_while(|piece| std::future::ready(piece.is_ok())).filter_map(|piece| std::future::ready(piece.ok()))
+    BodyDataStream::new(body)
+        .take_while(|piece| std::future::ready(piece.is_ok()))
+        .filter_map(|piece| std::future::ready(piece.ok()))
 }
 
 fn escape(text: &str) -> String {
@@ -316,7 +341,10 @@ mod tests {
         let check = |pod: &Value, query: &str| container(pod, &Query::parse(query)).map_err(|s| s.message);
         assert_eq!(check(&one, "").as_deref(), Ok("a"));
         assert_eq!(check(&two, "container=i").as_deref(), Ok("i"));
-        assert_eq!(check(&two, ""), Err("a container name must be specified for pod p, choose one of: [i c c2]".into()));
+        assert_eq!(
+            check(&two, ""),
+            Err("a container name must be specified for pod p, choose one of: [i c c2]".into())
+        );
         assert_eq!(check(&one, "container=zz"), Err("container zz is not valid for pod p".into()));
     }
 
@@ -324,7 +352,10 @@ mod tests {
     fn credentials_stay_here() {
         let mut from = HeaderMap::new();
         from.insert(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-        from.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.abc"));
+        from.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.abc"),
+        );
         let out = upgrade_headers(&from);
         assert_eq!(out.len(), 1);
         assert_eq!(out[SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
@@ -334,6 +365,9 @@ mod tests {
     fn commands_are_escaped() {
         let query = Query::parse("command=sh&command=-c&command=a%20%26&stdin=true&tty=true");
         let target = Target { namespace: "n".into(), name: "p".into(), container: "c".into(), node: String::new() };
-        assert_eq!(target.uri("exec", &stream_query("exec", &query)), "/exec/n/p/c?input=1&output=1&tty=1&command=sh&command=-c&command=a%20%26");
+        assert_eq!(
+            target.uri("exec", &stream_query("exec", &query)),
+            "/exec/n/p/c?input=1&output=1&tty=1&command=sh&command=-c&command=a%20%26"
+        );
     }
 }

@@ -9,7 +9,7 @@ pub mod token_review;
 
 use admission::Operation;
 use document::Value;
-use gate::Passage;
+use gate::{Gate, Passage};
 use meta::{Attributes, Status, Time};
 
 use crate::body::{self, Expected};
@@ -57,8 +57,10 @@ pub(crate) async fn token(
         longest: None,
         now: Time::now(),
     };
+    // the first half of admission sees what was sent: a node asks for the default audience by naming none
+    value = admit(registry, passage, target, options, value, Gate::mutate)?;
     token_request::prepare(&mut value, &attributes.namespace, &attributes.name, &context)?;
-    let value = admitted(registry, passage, target, options, value)?;
+    let value = admit(registry, passage, target, options, value, Gate::validate)?;
     let mut issued = token_request::issue(value, &context)?;
     let type_ = target.subresource.and_then(|s| s.type_).ok_or_else(Status::no_such_resource)?;
     document::normalize(&mut issued.answer, type_);
@@ -67,6 +69,19 @@ pub(crate) async fn token(
 
 /// The object after both halves of admission.
 fn admitted(registry: &Registry, passage: &Passage, target: Target, options: &WriteOptions, value: Value) -> Result<Value, Status> {
+    let value = admit(registry, passage, target, options, value, Gate::mutate)?;
+    admit(registry, passage, target, options, value, Gate::validate)
+}
+
+/// The object after one half of admission.
+fn admit(
+    registry: &Registry,
+    passage: &Passage,
+    target: Target,
+    options: &WriteOptions,
+    value: Value,
+    half: fn(&Gate, &Passage, &mut admission::Review<'_>) -> Result<(), Status>,
+) -> Result<Value, Status> {
     let view = registry.store.view();
     let may = |attributes: Attributes| passage.may(attributes);
     let mut review = review(passage, target, Operation::Create, &view, &may, options.dry_run);
@@ -74,8 +89,7 @@ fn admitted(registry: &Registry, passage: &Passage, target: Target, options: &Wr
         review.kind = Expected::of_subresource(target.resource, sub)?.gvk;
     }
     review.object = Some(value);
-    registry.gate.mutate(passage, &mut review)?;
-    registry.gate.validate(passage, &mut review)?;
+    half(&registry.gate, passage, &mut review)?;
     Ok(review.object.take().unwrap_or_default())
 }
 

@@ -30,7 +30,9 @@ fn of(kind: &str, name: &str) -> String {
         Some(words) => words.to_owned(),
         None => {
             let (type_, field) = source.split_once(' ').unwrap_or_default();
-            openapi::description(&format!("io.k8s.api.{type_}"), field).unwrap_or_default().to_owned()
+            let text = openapi::description(&format!("io.k8s.api.{type_}"), field).unwrap_or_default();
+            // upstream's printers still speak of the older version, which had not said so
+            text.strip_suffix(" This field is immutable.").filter(|_| field == "roleRef").unwrap_or(text).to_owned()
         }
     }
 }

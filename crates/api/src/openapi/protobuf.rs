@@ -7,17 +7,38 @@ use document::{Map, Value};
 /// integer, `d` number, `*s` strings, `any`, `*any`, a message, `*` and a message. Keys `x-` and `*` stand for
 /// the extensions and for all members.
 const MESSAGES: &[(&str, &str)] = &[
-    ("Document", "1 swagger s,2 info Info,3 host s,4 basePath s,5 schemes *s,6 consumes *s,7 produces *s,8 paths Paths,9 definitions Schemas,10 parameters Parameters,12 security *Requirement,13 securityDefinitions Securities,16 x- any"),
+    (
+        "Document",
+        "1 swagger s,2 info Info,3 host s,4 basePath s,5 schemes *s,6 consumes *s,7 produces *s,8 paths Paths,9 definitions Schemas,10 parameters Parameters,12 security *Requirement,13 securityDefinitions Securities,16 x- any",
+    ),
     ("Info", "1 title s,2 version s,3 description s,4 termsOfService s,7 x- any"),
-    ("PathItem", "1 $ref s,2 get Operation,3 put Operation,4 post Operation,5 delete Operation,6 options Operation,7 head Operation,8 patch Operation,9 parameters *ParametersItem,10 x- any"),
-    ("Operation", "1 tags *s,2 summary s,3 description s,5 operationId s,6 produces *s,7 consumes *s,8 parameters *ParametersItem,9 responses Responses,10 schemes *s,11 deprecated b,12 security *Requirement,13 x- any"),
+    (
+        "PathItem",
+        "1 $ref s,2 get Operation,3 put Operation,4 post Operation,5 delete Operation,6 options Operation,7 head Operation,8 patch Operation,9 parameters *ParametersItem,10 x- any",
+    ),
+    (
+        "Operation",
+        "1 tags *s,2 summary s,3 description s,5 operationId s,6 produces *s,7 consumes *s,8 parameters *ParametersItem,9 responses Responses,10 schemes *s,11 deprecated b,12 security *Requirement,13 x- any",
+    ),
     ("JsonReference", "1 $ref s,2 description s"),
     ("BodyParameter", "1 description s,2 name s,3 in s,4 required b,5 schema Schema,6 x- any"),
-    ("PathParameter", "1 required b,2 in s,3 description s,4 name s,5 type s,6 format s,9 default any,22 x- any,20 uniqueItems b"),
-    ("QueryParameter", "1 required b,2 in s,3 description s,4 name s,5 allowEmptyValue b,6 type s,7 format s,10 default any,20 uniqueItems b,23 x- any"),
-    ("HeaderParameter", "1 required b,2 in s,3 description s,4 name s,5 type s,6 format s,9 default any,19 uniqueItems b,22 x- any"),
+    (
+        "PathParameter",
+        "1 required b,2 in s,3 description s,4 name s,5 type s,6 format s,9 default any,22 x- any,20 uniqueItems b",
+    ),
+    (
+        "QueryParameter",
+        "1 required b,2 in s,3 description s,4 name s,5 allowEmptyValue b,6 type s,7 format s,10 default any,20 uniqueItems b,23 x- any",
+    ),
+    (
+        "HeaderParameter",
+        "1 required b,2 in s,3 description s,4 name s,5 type s,6 format s,9 default any,19 uniqueItems b,22 x- any",
+    ),
     ("Response", "1 description s,2 schema SchemaItem,5 x- any"),
-    ("Schema", "1 $ref s,2 format s,3 title s,4 description s,5 default any,6 multipleOf d,7 maximum d,8 exclusiveMaximum b,9 minimum d,10 exclusiveMinimum b,11 maxLength i,12 minLength i,13 pattern s,14 maxItems i,15 minItems i,16 uniqueItems b,17 maxProperties i,18 minProperties i,19 required *s,20 enum *any,21 additionalProperties Additional,22 type Strings,23 items Items,24 allOf *Schema,25 properties Schemas,27 readOnly b,30 example any,31 x- any"),
+    (
+        "Schema",
+        "1 $ref s,2 format s,3 title s,4 description s,5 default any,6 multipleOf d,7 maximum d,8 exclusiveMaximum b,9 minimum d,10 exclusiveMinimum b,11 maxLength i,12 minLength i,13 pattern s,14 maxItems i,15 minItems i,16 uniqueItems b,17 maxProperties i,18 minProperties i,19 required *s,20 enum *any,21 additionalProperties Additional,22 type Strings,23 items Items,24 allOf *Schema,25 properties Schemas,27 readOnly b,30 example any,31 x- any",
+    ),
     ("ApiKey", "1 type s,2 name s,3 in s,4 description s,5 x- any"),
     ("Basic", "1 type s,2 description s,3 x- any"),
 ];
@@ -44,7 +65,9 @@ fn message(name: &str, value: &Value) -> Vec<u8> {
         "Securities" => named(1, value.members(), |v| message("Security", v), &mut out),
         "Security" if value["type"].str() == "basic" => bytes(1, &message("Basic", value), &mut out),
         "Security" => bytes(2, &message("ApiKey", value), &mut out),
-        "ParametersItem" | "ResponseValue" if value.get("$ref").is_some() => bytes(2, &message("JsonReference", value), &mut out),
+        "ParametersItem" | "ResponseValue" if value.get("$ref").is_some() => {
+            bytes(2, &message("JsonReference", value), &mut out)
+        }
         "ParametersItem" => bytes(1, &message("Parameter", value), &mut out),
         "ResponseValue" => bytes(1, &message("Response", value), &mut out),
         "Parameter" if value["in"].str() == "body" => bytes(1, &message("BodyParameter", value), &mut out),
@@ -129,7 +152,12 @@ fn field(number: u32, kind: &str, value: &Value, out: &mut Vec<u8>) {
 }
 
 /// Repeated pairs `{name 1, value 2}`.
-fn named<'a>(number: u32, members: impl Iterator<Item = (&'a str, &'a Value)>, encode: impl Fn(&Value) -> Vec<u8>, out: &mut Vec<u8>) {
+fn named<'a>(
+    number: u32,
+    members: impl Iterator<Item = (&'a str, &'a Value)>,
+    encode: impl Fn(&Value) -> Vec<u8>,
+    out: &mut Vec<u8>,
+) {
     for (name, value) in members {
         let mut pair = Vec::new();
         bytes(1, name.as_bytes(), &mut pair);
@@ -207,8 +235,10 @@ fn scalar(value: &Value) -> String {
 }
 
 fn text(s: &str) -> String {
-    let other_type = matches!(s.to_ascii_lowercase().as_str(), "" | "true" | "false" | "null" | "~" | "yes" | "no" | "on" | "off" | "y" | "n")
-        || s.parse::<f64>().is_ok();
+    let other_type = matches!(
+        s.to_ascii_lowercase().as_str(),
+        "" | "true" | "false" | "null" | "~" | "yes" | "no" | "on" | "off" | "y" | "n"
+    ) || s.parse::<f64>().is_ok();
     if other_type {
         return format!("\"{s}\"");
     }
