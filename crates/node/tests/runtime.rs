@@ -637,3 +637,27 @@ async fn a_registry_with_accounts_wants_credentials() {
     }
     store.pull("a/b:1", Some(&auth("secret"))).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_with_a_terminal_logs_and_a_log_is_opened_anew() {
+    if !can_run() {
+        return;
+    }
+    let machine = Machine::new().await;
+    let sandbox = machine.sandbox("p1").await;
+    let mut spec = machine.spec("a", "readlink /proc/self/fd/1; while true; do echo tick; sleep 0.05; done");
+    spec.tty = true;
+    let id = machine.run(&sandbox, &spec).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(log(&spec).contains("/dev/pts/0"), "{}", log(&spec));
+    let rotated = spec.log_path.with_extension("rotated");
+    fs::rename(&spec.log_path, &rotated).unwrap();
+    machine.runtime.reopen_log(&id).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(log(&spec).starts_with("tick"), "{}", log(&spec));
+    let limits = Resources { pids_limit: 10, ..Default::default() };
+    machine.runtime.update(&id, &limits).await.unwrap();
+    let (code, text) = machine.exec(&id, "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 3 & done; echo done").await;
+    assert!(code != 0 || text.contains("can't fork"), "{code} {text}");
+    machine.end().await;
+}

@@ -153,4 +153,30 @@ mod tests {
         check(1, MKNOD, (254, 0), true);
         check(CHARACTER, MKNOD | 2, (4, 64), false);
     }
+
+    /// With the kernel's own verifier, where a unified hierarchy is mounted.
+    #[test]
+    fn the_kernel_takes_the_program_and_refuses_devices() {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mount =
+            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[2] == "cgroup2");
+        let Some(mount) = mount.filter(|_| unsafe { libc::geteuid() } == 0) else {
+            eprintln!("SKIPPED: needs root and cgroup2");
+            return;
+        };
+        let cgroup = Path::new(mount[1]).join(format!("lanyard-test-{}", std::process::id()));
+        std::fs::create_dir(&cgroup).unwrap();
+        let restricted = restrict(&cgroup);
+        let node = std::env::temp_dir().join(format!("lanyard-kmsg-{}", std::process::id()));
+        let script = format!(
+            "echo $$ > {}/cgroup.procs; echo > /dev/null && mknod {1} c 1 11 && ! cat {1} 2>&1 > /dev/null | grep -v 'not permitted'",
+            cgroup.display(),
+            node.display()
+        );
+        let status = std::process::Command::new("/bin/sh").args(["-c", &script]).status();
+        let _ = std::fs::remove_file(node);
+        let _ = std::fs::remove_dir(&cgroup);
+        restricted.unwrap();
+        assert!(status.unwrap().success());
+    }
 }
