@@ -118,7 +118,9 @@ fn plan(
         let token = LegacyToken { namespace: namespace.clone(), account, account_uid: uid.clone(), secret: name };
         *secret.at_mut(["data", "token"]) = encode(&sign(token)?).into();
     }
-    *secret.at_mut(["data", "namespace"]) = encode(&namespace).into();
+    if secret["data"]["namespace"].str().is_empty() {
+        *secret.at_mut(["data", "namespace"]) = encode(&namespace).into();
+    }
     *secret.at_mut(["data", "ca.crt"]) = encode(root_ca).into();
     *secret.at_mut(["metadata", "annotations", ACCOUNT_UID]) = uid.into();
     (secret != before).then_some(Command::Update { resource: SECRETS, subresource: "", object: secret })
