@@ -164,7 +164,11 @@ impl Registration {
         status.set("addresses", addresses);
         status.set("daemonEndpoints", doc!({"kubeletEndpoint": {"Port": (i64::from(self.port))}}));
         status.set("nodeInfo", self.node_info());
-        status.set("images", self.images());
+        status.remove("images");
+        let images = self.images();
+        if !images.is_empty() {
+            status.set("images", images);
+        }
         status
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     lifecycle::{context::Context, worker::Worker},
-    runtime::{Event, Snapshot},
+    runtime::{Event, Sandbox},
 };
 
 /// Cheap to clone.
@@ -50,6 +50,8 @@ impl Pods {
     /// Follows the API and the runtime until told to stop.
     pub(crate) async fn run(&self, shutdown: CancellationToken) {
         let context = &self.0.context;
+        // what an earlier agent left, seen before any worker can make something new
+        let mut left = Some(Left::see(context).await);
         let scope = Scope::all(PODS).with_fields(format!("spec.nodeName={}", context.node));
         let informer = Informer::start(&context.api, scope, Arc::clone);
         let (sender, mut changes) = mpsc::unbounded_channel();
@@ -78,7 +80,7 @@ impl Pods {
                 () = &mut synced, if !swept => {
                     swept = true;
                     let known: Vec<String> = informer.list().iter().map(|p| p.uid.to_string()).collect();
-                    tokio::spawn(sweep(context.clone(), known));
+                    tokio::spawn(sweep(context.clone(), left.take().unwrap_or_default(), known));
                 }
                 () = shutdown.cancelled() => break,
             }
@@ -118,25 +120,44 @@ impl Pods {
     }
 }
 
+/// Sandboxes and folders on this machine.
+#[derive(Default)]
+struct Left {
+    sandboxes: Vec<Sandbox>,
+    folders: Vec<String>,
+}
+
+impl Left {
+    async fn see(context: &Context) -> Self {
+        let sandboxes = match context.runtime.list().await {
+            Ok(all) => all.sandboxes,
+            Err(error) => {
+                tracing::warn!(%error, "failed to list containers");
+                Vec::new()
+            }
+        };
+        let folders = std::fs::read_dir(&context.pods_dir).into_iter().flatten().flatten();
+        Left { sandboxes, folders: folders.filter_map(|f| f.file_name().into_string().ok()).collect() }
+    }
+}
+
 /// Takes away what belongs to pods that went while no agent was here.
-async fn sweep(context: Arc<Context>, known: Vec<String>) {
-    let Snapshot { sandboxes, .. } = match context.runtime.list().await {
-        Ok(all) => all,
-        Err(error) => return tracing::warn!(%error, "failed to list containers"),
-    };
-    for sandbox in sandboxes.iter().filter(|s| !known.contains(&s.pod.uid)) {
-        tracing::info!(
-            pod = sandbox.pod.name,
-            namespace = sandbox.pod.namespace,
-            "removing a pod that is gone from the API"
-        );
+async fn sweep(context: Arc<Context>, left: Left, known: Vec<String>) {
+    for sandbox in left.sandboxes.iter().filter(|s| !known.contains(&s.pod.uid)) {
+        let pod = &sandbox.pod;
+        tracing::info!(pod = pod.name, namespace = pod.namespace, "removing a pod that is gone from the API");
         if let Err(error) = context.runtime.remove_sandbox(&sandbox.id).await {
             tracing::warn!(%error, "failed to remove a sandbox");
         }
+        let logs = crate::logs::pod_dir(&context.log_dir, &pod.namespace, &pod.name, &pod.uid);
+        if let Err(error) = std::fs::remove_dir_all(logs)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "failed to remove logs");
+        }
     }
-    let Ok(folders) = std::fs::read_dir(&context.pods_dir) else { return };
-    for uid in folders.flatten().filter_map(|f| f.file_name().into_string().ok()).filter(|uid| !known.contains(uid)) {
-        let volumes = crate::volumes::PodVolumes::new(&context.pods_dir, &uid, context.mounter.clone());
+    for uid in left.folders.iter().filter(|uid| !known.contains(uid)) {
+        let volumes = crate::volumes::PodVolumes::new(&context.pods_dir, uid, context.mounter.clone());
         if let Err(error) = volumes.remove() {
             tracing::warn!(%error, uid, "failed to take volumes away");
         }

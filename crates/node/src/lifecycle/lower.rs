@@ -11,7 +11,7 @@ use std::{
 use super::{
     context::Context,
     plan::IMAGE_LABEL,
-    status::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL},
+    status::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL, RESOURCES_LABEL},
 };
 use crate::{
     env,
@@ -170,13 +170,7 @@ fn variables(parts: &Parts<'_>) -> Result<Vec<(String, String)>, String> {
         services: &services,
         sources: parts.sources,
     };
-    let mut vars = env::variables(parts.container, &inputs)?;
-    // CRI runtimes set HOSTNAME where nobody else does
-    if !vars.iter().any(|(name, _)| name == "HOSTNAME") {
-        let name = if pod.spec.host_network { context.node.clone() } else { hostname(context, pod) };
-        vars.push(("HOSTNAME".into(), name));
-    }
-    Ok(vars)
+    env::variables(parts.container, &inputs)
 }
 
 fn labels(container: &Container, image: &Image) -> BTreeMap<String, String> {
@@ -188,6 +182,7 @@ fn labels(container: &Container, image: &Image) -> BTreeMap<String, String> {
         (IMAGE_LABEL.to_owned(), container.image.clone()),
         (IMAGE_NAME_LABEL.to_owned(), name),
         (IMAGE_ID_LABEL.to_owned(), id),
+        (RESOURCES_LABEL.to_owned(), serde_json::to_string(&container.resources).unwrap_or_default()),
     ])
 }
 

@@ -1,10 +1,13 @@
 //! What a pod may ask of this node. A pod that asks for more does not start: the answer here becomes the waiting reason
 //! of its containers and an event. Nothing that is accepted silently is left out.
 
-use crate::pod::{Container, ContainerKind, Pod, SecurityContext, Volume};
+use crate::pod::{Container, ContainerKind, Pod, Profile, Volume};
 
 /// The waiting reason and event reason of a refused pod.
 pub const REASON: &str = "NotImplemented";
+
+/// Why an ephemeral container stays waiting; the pod itself runs.
+pub const EPHEMERAL: &str = "this node does not implement ephemeral containers yet";
 
 /// The first thing that is not built, as a sentence; `None` when the pod can run.
 pub fn refusal(pod: &Pod) -> Option<String> {
@@ -23,9 +26,9 @@ pub fn refusal(pod: &Pod) -> Option<String> {
     if let Some((_, what)) = of_pod.iter().find(|(asked, _)| *asked) {
         return Some(sentence(what));
     }
-    let profiles = [&spec.security_context.seccomp_profile, &spec.security_context.app_armor_profile];
-    if profiles.iter().any(|p| p.as_ref().is_some_and(|p| p.kind == "Localhost")) {
-        return Some(sentence("seccomp and AppArmor profiles of type Localhost"));
+    let of_pod = &spec.security_context;
+    if let Some(what) = refused_profile(of_pod.seccomp_profile.as_ref(), of_pod.app_armor_profile.as_ref()) {
+        return Some(sentence(what));
     }
     let volume = spec.volumes.iter().find_map(refused_volume);
     volume.or_else(|| pod.all_containers().find_map(|(kind, c)| refused_in_container(spec.host_network, kind, c)))
@@ -80,10 +83,11 @@ fn refused_in_container(host_network: bool, kind: ContainerKind, container: &Con
             container.volume_mounts.iter().any(|m| m.recursive_read_only.as_deref() == Some("Enabled")),
             "recursiveReadOnly: Enabled",
         ),
-        (asks_for_profile(&container.security_context), "seccomp and AppArmor profiles of type Localhost"),
         (container.security_context.se_linux_options.is_some(), "seLinuxOptions"),
     ];
-    let (_, what) = asked.iter().find(|(asked, _)| *asked)?;
+    let own = &container.security_context;
+    let profile = refused_profile(own.seccomp_profile.as_ref(), own.app_armor_profile.as_ref());
+    let what = asked.iter().find(|(asked, _)| *asked).map(|(_, what)| *what).or(profile)?;
     Some(sentence(&format!("{what} (container {:?})", container.name)))
 }
 
@@ -92,10 +96,12 @@ fn asks_for_devices(container: &Container) -> bool {
     names.into_iter().any(|n| !matches!(n.as_str(), "cpu" | "memory" | "ephemeral-storage"))
 }
 
-fn asks_for_profile(context: &SecurityContext) -> bool {
-    [&context.seccomp_profile, &context.app_armor_profile]
-        .iter()
-        .any(|p| p.as_ref().is_some_and(|p| p.kind == "Localhost"))
+/// AppArmor is not built: a profile that promises protection is refused.
+fn refused_profile(seccomp: Option<&Profile>, app_armor: Option<&Profile>) -> Option<&'static str> {
+    if seccomp.is_some_and(|p| p.kind == "Localhost") {
+        return Some("seccomp profiles of type Localhost");
+    }
+    app_armor.is_some_and(|p| p.kind != "Unconfined").then_some("AppArmor profiles")
 }
 
 #[cfg(test)]
@@ -121,6 +127,10 @@ mod tests {
         check(
             r#"{"volumes":[{"name":"v","projected":{"sources":[{"clusterTrustBundle":{}}]}}]}"#,
             Some(r#"projected sources of type clusterTrustBundle (volume "v")"#),
+        );
+        check(
+            r#"{"securityContext":{"appArmorProfile":{"type":"RuntimeDefault"}},"containers":[{"name":"a"}]}"#,
+            Some("AppArmor profiles"),
         );
         check(r#"{"hostUsers":false}"#, Some("user namespaces (hostUsers: false)"));
         check(

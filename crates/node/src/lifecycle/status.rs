@@ -16,7 +16,7 @@ use crate::{
     runtime::{ContainerStatus as Run, Sandbox},
 };
 
-pub use containers::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL};
+pub use containers::{IMAGE_ID_LABEL, IMAGE_NAME_LABEL, RESOURCES_LABEL};
 
 /// Why containers do not run, by name: waiting reason and message.
 pub type Reasons = BTreeMap<String, (String, String)>;

@@ -198,6 +198,12 @@ impl Worker {
             self.refuse(pod, message).await;
             return;
         }
+        for container in &pod.spec.ephemeral_containers {
+            if self.told.insert(format!("ephemeral/{}", container.name), SystemTime::UNIX_EPOCH).is_none() {
+                let message = format!("{} (container {:?})", refuse::EPHEMERAL, container.name);
+                self.context.pod_event(pod, true, refuse::REASON, message);
+            }
+        }
         if self.said.is_none() {
             // the first word: accepted, containers are being created
             self.say(pod, false).await;

@@ -114,8 +114,11 @@ impl Served {
         }
         let mut got = Vec::new();
         while let Some(Ok(message)) = socket.next().await {
-            if let Message::Binary(data) = message {
-                got.push(format!("{}:{}", data[0], String::from_utf8_lossy(&data[1..])));
+            match message {
+                Message::Binary(data) => got.push(format!("{}:{}", data[0], String::from_utf8_lossy(&data[1..]))),
+                // kubectl takes any other close for a failure
+                Message::Close(frame) => assert_eq!(u16::from(frame.unwrap().code), 1000),
+                _ => {}
             }
         }
         got

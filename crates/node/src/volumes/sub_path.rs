@@ -56,6 +56,8 @@ fn make_target(source: &Path, target: &Path) -> io::Result<()> {
 /// Makes the folders one by one, each beneath the one before.
 fn make(root: &OwnedFd, sub_path: &str) -> io::Result<OwnedFd> {
     let mut dir = root.try_clone()?;
+    // as open to the pod as the volume itself, its group included
+    let permissions = std::fs::metadata(format!("/proc/self/fd/{}", root.as_raw_fd()))?.permissions();
     for part in sub_path.split('/').filter(|p| !p.is_empty() && *p != ".") {
         let name = CString::new(part)?;
         // SAFETY: `dir` is open and `name` ends with a zero byte.
@@ -66,10 +68,7 @@ fn make(root: &OwnedFd, sub_path: &str) -> io::Result<OwnedFd> {
         let inner = open(Some(&dir), Path::new(part), libc::O_DIRECTORY)?;
         if made == 0 {
             // the process's umask does not narrow what a container is given
-            std::fs::set_permissions(
-                format!("/proc/self/fd/{}", inner.as_raw_fd()),
-                std::os::unix::fs::PermissionsExt::from_mode(0o777),
-            )?;
+            std::fs::set_permissions(format!("/proc/self/fd/{}", inner.as_raw_fd()), permissions.clone())?;
         }
         dir = inner;
     }

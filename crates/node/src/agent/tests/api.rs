@@ -54,6 +54,11 @@ impl FakeApi {
         self.store(&PODS, pod, "");
     }
 
+    /// Removes an object.
+    pub(crate) fn forget(&self, resource: &Resource, namespace: &str, name: &str) {
+        self.remove(resource, namespace, name).unwrap();
+    }
+
     fn store(&self, resource: &Resource, mut value: Value, subresource: &str) -> Value {
         let mut state = self.0.state.lock();
         state.revision += 1;

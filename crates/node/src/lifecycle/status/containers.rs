@@ -5,8 +5,8 @@ use super::{Input, time};
 use crate::{
     lifecycle::{plan::IMAGE_LABEL, refuse},
     pod::{
-        Container, ContainerKind, ContainerState, ContainerStatus, PodStatus, Running, Terminated, VolumeMountStatus,
-        Waiting,
+        Container, ContainerKind, ContainerState, ContainerStatus, PodStatus, ResourceRequirements, Running,
+        Terminated, VolumeMountStatus, Waiting,
     },
     runtime::{self, ContainerStatus as Run},
 };
@@ -15,6 +15,8 @@ use crate::{
 pub const IMAGE_NAME_LABEL: &str = "imageName";
 /// Label of a container: the image's digest reference.
 pub const IMAGE_ID_LABEL: &str = "imageID";
+/// Label of a container: the requests and limits that it was made with, as JSON. Those of the spec may be newer.
+pub const RESOURCES_LABEL: &str = "resources";
 
 const LOST: &str = "The container could not be located when the pod was terminated";
 
@@ -39,7 +41,7 @@ pub(super) fn ephemeral(input: &Input<'_>) -> Vec<ContainerStatus> {
     all.map(|c| ContainerStatus {
         name: c.name.clone(),
         image: c.image.clone(),
-        state: ContainerState::waiting(refuse::REASON, "this node does not implement ephemeral containers yet"),
+        state: ContainerState::waiting(refuse::REASON, refuse::EPHEMERAL),
         ..Default::default()
     })
     .collect()
@@ -75,6 +77,8 @@ fn from_run(
         run.labels.get(name).filter(|v| !v.is_empty()).cloned().unwrap_or_else(|| other.into())
     };
     let id = full_id(run);
+    let made_with = run.labels.get(RESOURCES_LABEL).and_then(|text| serde_json::from_str(text).ok());
+    let resources: ResourceRequirements = made_with.unwrap_or_else(|| container.resources.clone());
     let mut status = ContainerStatus {
         name: container.name.clone(),
         restart_count: run.attempt.max(old.map_or(0, |o| o.restart_count)),
@@ -82,8 +86,8 @@ fn from_run(
         image_id: label(IMAGE_ID_LABEL, &run.image_id),
         container_id: id.clone(),
         state: state_of(input, run),
-        allocated_resources: container.resources.requests.clone(),
-        resources: Some(container.resources.clone()),
+        allocated_resources: resources.requests.clone(),
+        resources: Some(resources),
         ..Default::default()
     };
     status.last_state = match (before, old) {
