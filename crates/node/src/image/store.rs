@@ -4,22 +4,26 @@
 //! DIR/index.json            names, images, layers
 //! DIR/blobs/sha256/<hex>    configurations and manifests
 //! DIR/layers/<number>/      one unpacked layer; short names keep overlayfs' options short
-//! DIR/layers/tmp-*/         being unpacked; removed at start
+//! DIR/layers/tmp-<pid>-*/   being unpacked; removed at start when that process is gone
 //! ```
+//! Two processes may work on it (the agent and `image import`): changes are made under a file lock, on the index as it
+//! is on disk then, and readers notice that the file has changed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, BufReader, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -61,8 +65,12 @@ struct Index {
     images: BTreeMap<String, Record>,
     /// `repository:tag` and `repository@digest` to the image's id.
     names: BTreeMap<String, String>,
-    #[serde(skip)]
+    /// Which container uses which image.
+    #[serde(default)]
     users: BTreeMap<String, String>,
+    /// Which version of the file this is.
+    #[serde(skip)]
+    version: Option<(SystemTime, u64)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,6 +84,46 @@ struct Record {
     layers: Vec<String>,
 }
 
+impl Inner {
+    /// The index as it is now.
+    fn read(&self) -> MutexGuard<'_, Index> {
+        let mut index = self.index.lock();
+        if let Err(error) = index.refresh(&self.folder) {
+            tracing::warn!(%error, "image index cannot be read again");
+        }
+        index
+    }
+
+    /// The index for a change: nobody else changes it meanwhile.
+    fn change(&self) -> io::Result<(MutexGuard<'_, Index>, File)> {
+        let lock = File::options().create(true).append(true).open(self.folder.join("index.lock"))?;
+        lock.lock()?;
+        let mut index = self.index.lock();
+        index.refresh(&self.folder)?;
+        Ok((index, lock))
+    }
+}
+
+impl Index {
+    /// Reads the file if it is not the version that is here.
+    fn refresh(&mut self, folder: &Path) -> io::Result<()> {
+        let path = folder.join("index.json");
+        let version = match fs::metadata(&path) {
+            Ok(meta) => Some((meta.modified()?, meta.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if version != self.version {
+            *self = match version {
+                Some(_) => serde_json::from_slice(&fs::read(&path)?)?,
+                None => Index::default(),
+            };
+            self.version = version;
+        }
+        Ok(())
+    }
+}
+
 impl ImageStore {
     /// Opens or makes the store and removes what an interrupted pull left.
     pub fn open(config: ImageStoreConfig) -> Result<Self, ImageError> {
@@ -84,14 +132,12 @@ impl ImageStore {
             fs::create_dir_all(folder.join(sub)).map_err(ImageError::io("create image folder"))?;
         }
         let puller = Puller::new(&config.mirrors).map_err(|cause| refused("", cause))?;
-        let index = match fs::read(folder.join("index.json")) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index::default()),
-            Err(error) => Err(error),
-        };
-        let index = index.map_err(ImageError::io("read image index"))?;
-        sweep(&folder, &index);
-        Ok(Self(Arc::new(Inner { folder, index: Mutex::new(index), puller, temporary: AtomicU64::new(0) })))
+        let inner = Inner { folder, index: Mutex::default(), puller, temporary: AtomicU64::new(0) };
+        {
+            let index = inner.change().map_err(ImageError::io("read image index"))?;
+            sweep(&inner.folder, &index.0);
+        }
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The configuration of an image by id or reference, with its id.
@@ -103,29 +149,39 @@ impl ImageStore {
     /// image as used by that container.
     pub fn mount_rootfs(&self, id: &str, container: &str, target: &Path, scratch: &Path) -> Result<(), ImageError> {
         let layers = {
-            let mut index = self.0.index.lock();
+            let (mut index, _lock) = self.0.change().map_err(ImageError::io("read image index"))?;
             let record = index.images.get(id).ok_or_else(|| ImageError::NotPresent(id.into()))?;
             let layers = record.layers.iter().rev().filter_map(|id| index.layers.get(id)).map(|layer| layer.number);
             let layers = layers.collect::<Vec<_>>();
             index.users.insert(container.into(), id.into());
+            self.save(&mut index).map_err(ImageError::io("write image index"))?;
             layers
         };
         mount::overlay(&self.0.folder.join("layers"), &layers, target, scratch)
             .map_err(ImageError::io("mount the root filesystem"))
     }
 
-    /// Marks an image as used, for a container that an earlier agent made.
-    pub fn hold(&self, id: &str, container: &str) {
-        self.0.index.lock().users.insert(container.into(), id.into());
+    /// Says which containers there are, with their images: what an earlier agent marked and is gone is let go.
+    pub fn retain(&self, users: BTreeMap<String, String>) -> Result<(), ImageError> {
+        let (mut index, _lock) = self.0.change().map_err(ImageError::io("read image index"))?;
+        if index.users != users {
+            index.users = users;
+            self.save(&mut index).map_err(ImageError::io("write image index"))?;
+        }
+        Ok(())
     }
 
-    /// Ends what `mount_rootfs` or `hold` marked.
-    pub fn release(&self, container: &str) {
-        self.0.index.lock().users.remove(container);
+    /// Ends what `mount_rootfs` marked.
+    pub fn release(&self, container: &str) -> Result<(), ImageError> {
+        let (mut index, _lock) = self.0.change().map_err(ImageError::io("read image index"))?;
+        match index.users.remove(container) {
+            Some(_) => self.save(&mut index).map_err(ImageError::io("write image index")),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn has_layer(&self, diff_id: &str) -> bool {
-        self.0.index.lock().layers.contains_key(diff_id)
+        self.0.read().layers.contains_key(diff_id)
     }
 
     /// Unpacks a layer (plain, gzip or zstd) unless it is here; its content must have that diffID.
@@ -148,13 +204,13 @@ impl ImageStore {
         if actual != diff_id {
             return Err(io::Error::other(format!("layer content is {actual}, expected {diff_id}")));
         }
-        let mut index = self.0.index.lock();
+        let (mut index, _lock) = self.0.change()?;
         if !index.layers.contains_key(diff_id) {
             let number = index.next_layer;
             index.next_layer += 1;
             fs::rename(aside, self.0.folder.join("layers").join(number.to_string()))?;
             index.layers.insert(diff_id.into(), Layer { number, size });
-            self.save(&index)?;
+            self.save(&mut index)?;
         }
         Ok(())
     }
@@ -173,7 +229,7 @@ impl ImageStore {
         let parsed: ImageConfig = serde_json::from_slice(config).map_err(|error| bad(error.to_string()))?;
         let id = digest::of(config);
         {
-            let mut index = self.0.index.lock();
+            let (mut index, _lock) = self.0.change().map_err(ImageError::io("read image index"))?;
             if let Some(missing) = parsed.rootfs.diff_ids.iter().find(|id| !index.layers.contains_key(*id)) {
                 return Err(bad(format!("layer {missing} is missing")));
             }
@@ -182,7 +238,7 @@ impl ImageStore {
             for name in names {
                 index.names.insert(name.clone(), id.clone());
             }
-            self.save(&index).map_err(ImageError::io("write image index"))?;
+            self.save(&mut index).map_err(ImageError::io("write image index"))?;
         }
         self.find(&id)
     }
@@ -198,10 +254,14 @@ impl ImageStore {
         self.0.folder.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
     }
 
-    fn save(&self, index: &Index) -> io::Result<()> {
+    /// Under the lock of `change`.
+    fn save(&self, index: &mut Index) -> io::Result<()> {
         let aside = self.0.folder.join("index.new");
         fs::write(&aside, serde_json::to_vec(index)?)?;
-        fs::rename(aside, self.0.folder.join("index.json"))
+        let meta = fs::metadata(&aside)?;
+        fs::rename(aside, self.0.folder.join("index.json"))?;
+        index.version = Some((meta.modified()?, meta.ino()));
+        Ok(())
     }
 
     fn image(&self, index: &Index, id: &str) -> io::Result<Image> {
@@ -220,18 +280,25 @@ pub(super) fn refused(image: &str, cause: impl ToString) -> ImageError {
     ImageError::Refused { image: image.into(), cause: cause.to_string() }
 }
 
-/// Removes half-unpacked layers and those that the index does not know.
+/// Removes layers that the index does not know and what processes that are gone were unpacking.
 fn sweep(folder: &Path, index: &Index) {
     let known: BTreeSet<_> = index.layers.values().map(|layer| layer.number.to_string()).collect();
-    for entry in fs::read_dir(folder.join("layers")).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| known.contains(name)) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+    let layers = fs::read_dir(folder.join("layers")).into_iter().flatten().flatten();
+    let others = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in layers
+        .filter(|entry| is_stale(entry, |name| !known.contains(name)))
+        .chain(others.filter(|entry| is_stale(entry, |_| false)))
+    {
+        let _ = fs::remove_dir_all(entry.path());
     }
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with("tmp-")) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+}
+
+fn is_stale(entry: &fs::DirEntry, otherwise: impl FnOnce(&str) -> bool) -> bool {
+    let name = entry.file_name();
+    let Some(name) = name.to_str() else { return false };
+    match name.strip_prefix("tmp-").and_then(|rest| rest.split_once('-')) {
+        Some((pid, _)) => !Path::new("/proc").join(pid).exists(),
+        None => otherwise(name),
     }
 }
 
@@ -273,30 +340,30 @@ impl ImageService for ImageStore {
     }
 
     fn status(&self, reference: &str) -> Result<Option<Image>, ImageError> {
-        let index = self.0.index.lock();
+        let index = self.0.read();
         let Some(id) = index.resolve(reference)? else { return Ok(None) };
         self.image(&index, &id).map(Some).map_err(ImageError::io("read image configuration"))
     }
 
     fn list(&self) -> Vec<Image> {
-        let index = self.0.index.lock();
+        let index = self.0.read();
         index.images.keys().filter_map(|id| self.image(&index, id).ok()).collect()
     }
 
     fn remove(&self, reference: &str) -> Result<(), ImageError> {
-        let mut index = self.0.index.lock();
+        let (mut index, _lock) = self.0.change().map_err(ImageError::io("read image index"))?;
         let id = index.resolve(reference)?.ok_or_else(|| ImageError::NotPresent(reference.into()))?;
         let by_name = !reference.starts_with("sha256:") && !id.ends_with(reference);
         let names = index.names.iter().filter(|(name, of)| **of == id && !name.contains('@')).count();
         if by_name && names > 1 {
             index.names.remove(&Reference::parse(reference)?.to_string());
-            return self.save(&index).map_err(ImageError::io("write image index"));
+            return self.save(&mut index).map_err(ImageError::io("write image index"));
         }
         if let Some((container, _)) = index.users.iter().find(|(_, used)| **used == id) {
             return Err(ImageError::InUse { image: reference.into(), container: container.clone() });
         }
         let unneeded = index.forget(&id);
-        self.save(&index).map_err(ImageError::io("write image index"))?;
+        self.save(&mut index).map_err(ImageError::io("write image index"))?;
         let _ = fs::remove_file(self.blob(&id));
         for layer in unneeded {
             let _ = fs::remove_dir_all(self.0.folder.join("layers").join(layer.number.to_string()));

@@ -120,9 +120,9 @@ fn an_image_in_use_is_not_removed_and_shared_layers_stay() {
     let (shared, own) = (layer("s", "shared"), layer("o", "own"));
     let first = import(&store, &docker("one", std::slice::from_ref(&shared), config(&[&shared]))).unwrap();
     import(&store, &docker("two", &[shared.clone(), own.clone()], config(&[&shared, &own]))).unwrap();
-    store.hold(&first[0].id, "c1");
+    store.retain([("c1".to_owned(), first[0].id.clone())].into()).unwrap();
     assert!(matches!(store.remove("one"), Err(ImageError::InUse { .. })));
-    store.release("c1");
+    store.release("c1").unwrap();
     store.remove("two").unwrap();
     let layers = fs::read_dir(folder.path().join("images/layers")).unwrap().count();
     assert_eq!((layers, store.list().len()), (1, 1));
@@ -138,4 +138,23 @@ fn what_is_no_archive_is_told() {
     assert!(import(&store, &archive(&[("x", b"y".to_vec())])).unwrap_err().to_string().contains("neither"));
     let names: Vec<_> = fs::read_dir(folder.path().join("images")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().starts_with("tmp-")), "{names:?}");
+}
+
+#[test]
+fn another_process_sees_and_keeps_what_this_one_imports() {
+    let (folder, agent) = store();
+    let reopen = || ImageStoreConfig { folder: folder.path().join("images"), ..Default::default() };
+    let cli = ImageStore::open(reopen()).unwrap();
+    let plain = layer("f", "hello");
+    let unpacking = agent.temporary("layers").unwrap();
+    import(&cli, &docker("one", std::slice::from_ref(&plain), config(&[&plain]))).unwrap();
+    assert!(agent.find("one").is_ok());
+    agent.retain([("c".to_owned(), agent.find("one").unwrap().id)].into()).unwrap();
+    let other = layer("g", "x");
+    import(&agent, &docker("two", std::slice::from_ref(&other), config(&[&other]))).unwrap();
+    cli.remove("two").unwrap();
+    assert_eq!((agent.list().len(), cli.list().len()), (1, 1));
+    assert!(cli.remove("one").is_err(), "in use, as the other process said");
+    ImageStore::open(reopen()).unwrap();
+    assert!(unpacking.exists(), "a living process's work is left alone");
 }

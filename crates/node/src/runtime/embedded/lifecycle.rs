@@ -197,7 +197,7 @@ impl Inner {
     fn clear(&self, entry: &ContainerEntry) -> Result<()> {
         self.cgroups.remove(&entry.record.cgroup).map_err(RuntimeError::io("remove the container's cgroup"))?;
         unmount(&entry.rootfs());
-        self.images.release(&entry.record.id);
+        self.images.release(&entry.record.id)?;
         remove_folder(&entry.folder)
     }
 
@@ -225,12 +225,13 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        let containers = self.containers.lock();
+        let users = containers.values().map(|entry| (entry.record.id.clone(), entry.record.image_id.clone()));
+        Ok(self.images.retain(users.collect())?)
     }
 
     fn adopt_container(self: &Arc<Self>, folder: PathBuf, record: ContainerRecord) {
         let (state, alive) = state::read(&folder, &self.host.boot_id, &record.boot_id);
-        self.images.hold(&record.image_id, &record.id);
         let id = record.id.clone();
         let entry = Arc::new(ContainerEntry::new(record, folder, state));
         self.containers.lock().insert(id, entry.clone());
