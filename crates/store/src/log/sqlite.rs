@@ -284,12 +284,15 @@ fn checkpoint(connection: &Connection, wal: &Path) -> Result<(), rusqlite::Error
     const WORTH_IT: u64 = 4 << 20;
     const TOO_LARGE: u64 = 64 << 20;
     let size = std::fs::metadata(wal).map_or(0, |m| m.len());
-    let mode = match size {
-        0..WORTH_IT => return Ok(()),
-        WORTH_IT..TOO_LARGE => "PASSIVE",
-        _ => "TRUNCATE",
-    };
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    let run = |mode: &str| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+    if size >= WORTH_IT {
+        run("PASSIVE")?;
+    }
+    if size >= TOO_LARGE {
+        // most is done already, so the wait is short
+        run("TRUNCATE")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
