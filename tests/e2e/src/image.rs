@@ -177,6 +177,9 @@ impl<W: Write> Layer<W> {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         // Written by hand: the library refuses `..`, which is just what hostile archives contain.
         let gnu = header.as_gnu_mut().expect("a GNU header was made");
