@@ -108,7 +108,6 @@ async fn start_agent(
     let dir = &running.dir;
     let images = image_store(dir, &flags.registry_mirror)?;
     import_folder(&images, &dir.join("images")).await;
-    crate::images::serve(dir, images.clone())?;
     let runtime = runtime(dir, plan.pods, images.clone())?;
     let (Some(client), Some(serving)) = (&running.pki.node_client, &running.pki.node_server) else {
         bail!("the node has no certificate");

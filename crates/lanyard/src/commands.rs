@@ -1,9 +1,9 @@
 //! One function per command.
 
 use anyhow::Context as _;
+use node::image::ImageService as _;
 
 use crate::flags::{Command, DataDir, Image, ServerFlags, Verb};
-use crate::images::{self, Request};
 use crate::server::{DataLock, Node, Running, data_dir};
 use crate::{cluster, logging, server};
 
@@ -60,22 +60,23 @@ async fn status(data: &DataDir) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stdout, reason = "this is the command's answer")]
 async fn images(command: Image) -> anyhow::Result<()> {
-    let (data, request) = match &command {
-        Image::Import { file, data } => (data, Request::Import(std::path::absolute(file)?)),
-        Image::Ls(data) => (data, Request::List),
-        Image::Rm { image, data } => (data, Request::Remove(image.clone())),
+    let (Image::Import { data, .. } | Image::Ls(data) | Image::Rm { data, .. }) = &command;
+    // a running node may share the store: it locks its index and keeps on disk what is in use
+    let store = cluster::image_store(&data_dir(data.data_dir.as_deref())?, &[])?;
+    let found = match &command {
+        Image::Import { file, .. } => store.import(std::path::absolute(file)?).await?,
+        Image::Ls(_) => store.list(),
+        Image::Rm { image, .. } => {
+            store.remove(image)?;
+            println!("removed {image}");
+            return Ok(());
+        }
     };
-    let found = images::ask(&data_dir(data.data_dir.as_deref())?, request).await?;
-    if let Image::Rm { image, .. } = &command {
-        println!("removed {image}");
-        return Ok(());
-    }
     println!("{:<60} {:<14} SIZE", "IMAGE", "ID");
-    for image in found.items() {
-        let id: String = image["id"].str().trim_start_matches("sha256:").chars().take(12).collect();
-        let tags: Vec<&str> = image["tags"].items().iter().map(|t| t.str()).collect();
-        for tag in if tags.is_empty() { vec!["<none>"] } else { tags } {
-            println!("{tag:<60} {id:<14} {}", image["size"].as_i64().unwrap_or(0));
+    for image in found {
+        let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+        for tag in if image.tags.is_empty() { vec!["<none>".to_owned()] } else { image.tags } {
+            println!("{tag:<60} {id:<14} {}", image.size);
         }
     }
     Ok(())

@@ -3,7 +3,6 @@
 mod cluster;
 mod commands;
 mod flags;
-mod images;
 mod kubeconfig;
 mod logging;
 mod server;

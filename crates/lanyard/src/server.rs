@@ -129,7 +129,9 @@ impl Running {
         }
         self.shutdown.begin();
         let _ = self.serving.await;
-        self.assembled.store.shutdown();
+        let store = self.assembled.store.clone();
+        // waits until the log is closed
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
 
     fn write_admin_kubeconfig(&self) -> anyhow::Result<()> {
@@ -153,10 +155,10 @@ impl Running {
             sign_legacy_token: Some(Arc::new(sign)),
         };
         let loops = self.assembled.clone();
-        let api_for = move |name: &str| loops.api(controller_user(name));
+        let api_for = move |name: &str| loops.api(controllers::identity(name));
         self.loops.push(tokio::spawn(controllers::run(config, api_for, stopped(self.stop_loops.subscribe()))));
         let taints = tokio_util::sync::CancellationToken::new();
-        let api = self.assembled.api(controller_user("node-controller"));
+        let api = self.assembled.api(controllers::identity("node-controller"));
         self.loops.push(tokio::spawn(node::taints::run(api, taints.clone())));
         let stop = stopped(self.stop_loops.subscribe());
         self.loops.push(tokio::spawn(async move {
@@ -164,7 +166,7 @@ impl Running {
             taints.cancel();
         }));
         if flags.scheduler {
-            let api = self.assembled.api(UserInfo::new("system:kube-scheduler", [meta::user::AUTHENTICATED]));
+            let api = self.assembled.api(scheduler::identity());
             self.loops.push(tokio::spawn(scheduler::run(api, stopped(self.stop_loops.subscribe()))));
         }
         Ok(())
@@ -174,16 +176,6 @@ impl Running {
 async fn stopped(mut signal: tokio::sync::watch::Receiver<bool>) {
     // a sender that is gone means stop, too
     let _ = signal.wait_for(|stop| *stop).await;
-}
-
-/// Controllers act as their ServiceAccounts in kube-system, as upstream with use-service-account-credentials.
-fn controller_user(name: &str) -> UserInfo {
-    if name == controllers::MANAGER {
-        return UserInfo::new("system:kube-controller-manager", [meta::user::AUTHENTICATED]);
-    }
-    let mut user = UserInfo::service_account("kube-system", name, "");
-    user.groups.push(meta::user::AUTHENTICATED.into());
-    user
 }
 
 /// Keys, certificates and tokens from the files that flags name.
@@ -270,13 +262,25 @@ fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files,
         store: store::Options::default(),
         authn,
         modes: modes?,
-        admission: admission::Config { enabled: flags.enable_admission_plugins.clone(), disabled: flags.disable_admission_plugins.clone() },
+        admission: admission_config(flags),
         signer: TokenSigner::new(&first, signing),
         service_range: range,
         published: published(flags, pki, files),
         sink: Arc::new(|_| {}),
         server: server_config(flags, node, pki, files, documents),
     })
+}
+
+/// NodeRestriction is on unless it is disabled by name: a node agent is part of every cluster here. (Upstream leaves it
+/// to kubeadm to turn it on.)
+fn admission_config(flags: &ServerFlags) -> admission::Config {
+    const NODE_RESTRICTION: &str = "NodeRestriction";
+    let mut enabled = flags.enable_admission_plugins.clone();
+    let named = enabled.iter().chain(&flags.disable_admission_plugins).any(|n| n == NODE_RESTRICTION);
+    if !named {
+        enabled.push(NODE_RESTRICTION.to_owned());
+    }
+    admission::Config { enabled, disabled: flags.disable_admission_plugins.clone() }
 }
 
 fn server_config(flags: &ServerFlags, node: &Node, pki: &Pki, files: &Files, issuer: apiserver::config::IssuerDocuments) -> Config {
@@ -337,7 +341,7 @@ fn published(flags: &ServerFlags, pki: &Pki, files: &Files) -> Published {
 
 fn open_log(storage: Storage, dir: &Path) -> anyhow::Result<Box<dyn store::Log>> {
     Ok(match storage {
-        Storage::Memory => Box::new(store::log::Null::default()),
+        Storage::Memory => Box::new(store::log::Null),
         Storage::Sqlite => Box::new(store::log::Sqlite::open(dir.join("state.db"))?),
     })
 }

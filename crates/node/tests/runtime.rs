@@ -115,9 +115,8 @@ impl Machine {
         let left = |path: &str| fs::read_to_string(path).unwrap().matches(self.folder.path().to_str().unwrap()).count();
         assert_eq!(left("/proc/self/mounts"), 0, "mounts are left");
         assert!(!Path::new(&format!("/run/lanyard-{}", self.instance)).exists(), "run folder is left");
-        for cgroup in find_cgroups(&format!("lanyard-{}", self.instance)) {
-            panic!("cgroup {cgroup:?} is left");
-        }
+        let cgroups: Vec<_> = find_cgroups(&format!("lanyard-{}", self.instance)).into_iter().collect();
+        assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
         let routes = Command::new("/bin/busybox").args(["ip", "route"]).output().unwrap();
         let routes = String::from_utf8(routes.stdout).unwrap();
         let range = self.range.to_string();

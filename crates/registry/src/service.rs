@@ -17,13 +17,13 @@ const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 
 /// Taken addresses and node ports, each with its owner's `namespace/name`.
 #[derive(Clone, Default)]
-pub struct Allocated {
+pub(crate) struct Allocated {
     addresses: imbl::OrdMap<String, String>,
     ports: imbl::OrdMap<(i64, String), String>,
 }
 
 /// Watches Services for [`Allocated`].
-pub struct Addresses;
+pub(crate) struct Addresses;
 
 impl Observer for Addresses {
     type Index = Allocated;

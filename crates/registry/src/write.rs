@@ -44,6 +44,7 @@ pub(crate) struct Update<'a> {
 }
 
 /// What a loop's step came to.
+#[expect(clippy::large_enum_variant, reason = "made once per try and taken apart at once")]
 pub(crate) enum Step {
     Done(Outcome),
     /// Somebody else was faster.
