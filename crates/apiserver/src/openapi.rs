@@ -89,7 +89,8 @@ fn v2(head: &Head) -> Reply {
 
 /// Documents that have been asked for, compressed.
 fn compressed(path: &str) -> Option<Bytes> {
-    static MADE: OnceLock<Vec<(&'static str, OnceLock<Option<Bytes>>)>> = OnceLock::new();
+    type Slot = (&'static str, OnceLock<Option<Bytes>>);
+    static MADE: OnceLock<Vec<Slot>> = OnceLock::new();
     let all = MADE.get_or_init(|| api::openapi::paths().map(|p| (p, OnceLock::new())).collect());
     let (_, slot) = all.iter().find(|(p, _)| *p == path)?;
     slot.get_or_init(|| api::openapi::v3(path).map(|d| Bytes::from(respond::compress(&d)))).clone()

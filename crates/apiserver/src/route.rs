@@ -27,7 +27,7 @@ pub(crate) enum Action {
 pub(crate) enum NoRoute {
     /// Outside of every group: a text, not a Status.
     Page,
-    Status(Status),
+    Status(Box<Status>),
 }
 
 const COLLECTION: [&str; 4] = ["create", "deletecollection", "list", "watch"];
@@ -40,7 +40,7 @@ pub(crate) fn resolve(route: &Route, method: &Method) -> Result<(&'static Resour
     if !api::group_versions().iter().any(|g| g.name == a.group) {
         return Err(NoRoute::Page);
     }
-    let missing = || NoRoute::Status(Status::no_such_resource());
+    let missing = || NoRoute::Status(Box::new(Status::no_such_resource()));
     let row = api::find(&a.group, &a.version, &a.resource).filter(|_| !route.broken).ok_or_else(missing)?;
     let connects = CONNECT.contains(&a.subresource.as_str());
     if !route.rest.is_empty() && a.subresource != "proxy" {
@@ -59,7 +59,7 @@ pub(crate) fn resolve(route: &Route, method: &Method) -> Result<(&'static Resour
     if verbs.is_empty() || (route.legacy && !row.allows("watch")) {
         return Err(missing());
     }
-    let refused = || NoRoute::Status(Status::method_not_allowed());
+    let refused = || NoRoute::Status(Box::new(Status::method_not_allowed()));
     if connects {
         return if verbs.contains(&connect_verb(method)) { Ok((row, Action::Connect)) } else { Err(refused()) };
     }
