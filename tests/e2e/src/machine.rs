@@ -69,7 +69,9 @@ impl Machine {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string(), "--net", "--mount", "--pid", "--uts", "--ipc", "--"]);
-        command.arg(program).env("HOME", &self.home).env_remove("KUBECONFIG").current_dir(&self.home);
+        // Entering a mount namespace goes to its root; env goes home again.
+        command.args(["env", "-C"]).arg(&self.home).arg(program);
+        command.env("HOME", &self.home).env_remove("KUBECONFIG");
         command.stdin(Stdio::null());
         end_with_us(&mut command);
         command

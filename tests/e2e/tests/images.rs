@@ -38,11 +38,21 @@ fn archives_of_every_form_are_imported_listed_run_and_removed() {
     }
     for (form, ..) in forms {
         cluster.ready("default", form);
-        let said = cluster.exec("default", form, &["sh", "-c", "cat /etc/form; ls /etc"]).ok();
-        assert_eq!(said, format!("{form}form\npasswd\n"), "{form}: one file was added, one is hidden");
+        let said = cluster
+            .exec("default", form, &["sh", "-c", "cat /etc/form; cd /etc; ls form group passwd 2>&1 || true"])
+            .ok();
+        assert_eq!(
+            said,
+            format!("{form}ls: group: No such file or directory\nform\npasswd\n"),
+            "{form}: one file was added, one is hidden"
+        );
     }
     cluster.kubectl("delete pod oci-gzip --grace-period=1").ok();
-    cluster.lanyard(&["image", "rm", "docker.io/library/oci-gzip:1"]).ok();
+    // What the container leaves on disk goes a moment after its pod.
+    eventually(SOON, "the image is removed", || {
+        let removed = cluster.lanyard(&["image", "rm", "docker.io/library/oci-gzip:1"]);
+        if removed.code == 0 { Ok(()) } else { Err(removed.stderr) }
+    });
     assert!(!cluster.lanyard(&["image", "ls"]).ok().contains("oci-gzip"));
 }
 
@@ -109,7 +119,16 @@ impl Registry {
             _ => Err(cluster.machine.log(name)),
         });
         let tar = home.join("pulled.tar");
-        Image::busybox("pulled:1").docker_archive(&tar, Packing::Plain);
+        // A layer that no other image has, and that does not get smaller by compression.
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let noise: Vec<u8> = (0..3_000_000).map(|_| noise()).collect();
+        let mut layer = Layer::new();
+        layer.file("noise", 0o644, &noise);
+        Image::busybox("pulled:1").with_layer(layer.finish()).docker_archive(&tar, Packing::Plain);
         let creds = if users { "--dest-creds reader:secret" } else { "" };
         let push = format!(
             "skopeo --insecure-policy copy --dest-tls-verify=false {creds} docker-archive:{} docker://127.0.0.1:{port}/library/pulled:1",
