@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use apiserver::config::{Listener, Range};
-use client::http::{Credentials, HttpTransport};
 use client::Api;
+use client::http::{Credentials, HttpTransport};
 use node::image::{ImageService as _, ImageStore, ImageStoreConfig};
 use node::runtime::{Embedded, EmbeddedConfig, PodRuntime, SeccompProfile};
 use node::{Agent, volumes::HostMounter};
@@ -23,7 +23,7 @@ use crate::{kubeconfig, server};
 const CONTEXT: &str = "lanyard";
 
 /// Runs until Ctrl-C or SIGTERM. Pods go on when this ends.
-pub async fn up(flags: &Up) -> anyhow::Result<()> {
+pub(crate) async fn up(flags: &Up) -> anyhow::Result<()> {
     if let Some(missing) = node::host::missing() {
         bail!("{missing}; `lanyard server` starts the control plane alone and needs no privilege");
     }
@@ -34,7 +34,8 @@ pub async fn up(flags: &Up) -> anyhow::Result<()> {
     let dir = data_dir(flags.server.data.data_dir.as_deref())?;
     let lock = DataLock::take(&dir)?;
     let addresses: Vec<String> = plan.addresses().iter().map(ToString::to_string).collect();
-    std::fs::write(dir.join("addresses"), addresses.join("\n")).with_context(|| format!("cannot write below {}", dir.display()))?;
+    std::fs::write(dir.join("addresses"), addresses.join("\n"))
+        .with_context(|| format!("cannot write below {}", dir.display()))?;
     node::network::loopback::add(&plan.addresses())?;
     let running = Running::start(&flags.server, plan.node(), lock).await?;
     let shutdown = CancellationToken::new();
@@ -72,7 +73,10 @@ impl Plan {
         };
         let node_name = match &flags.node_name {
             Some(name) => name.clone(),
-            None => std::fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host name")?.trim().to_lowercase(),
+            None => std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .context("cannot read the host name")?
+                .trim()
+                .to_lowercase(),
         };
         if let Some(wrong) = meta::names::dns1123_subdomain(&node_name).first() {
             bail!("--node-name: {node_name:?}: {wrong}");
@@ -113,7 +117,8 @@ async fn start_agent(
         bail!("the node has no certificate");
     };
     let authority = running.pki.authority.certificate();
-    let credentials = Credentials::Certificate { chain: client.certificate.clone().into(), key: client.key.clone().into() };
+    let credentials =
+        Credentials::Certificate { chain: client.certificate.clone().into(), key: client.key.clone().into() };
     let api = Api::new(HttpTransport::new(&running.url, running.serving_authority().as_bytes(), credentials)?);
     let config = node::Config {
         name: plan.node_name.clone(),
@@ -145,10 +150,11 @@ async fn start_agent(
     }))
 }
 
-pub fn image_store(dir: &Path, mirrors: &[String]) -> anyhow::Result<ImageStore> {
+pub(crate) fn image_store(dir: &Path, mirrors: &[String]) -> anyhow::Result<ImageStore> {
     let mut map = std::collections::BTreeMap::new();
     for mirror in mirrors {
-        let (name, url) = mirror.split_once('=').with_context(|| format!("--registry-mirror: {mirror:?} is not NAME=URL"))?;
+        let (name, url) =
+            mirror.split_once('=').with_context(|| format!("--registry-mirror: {mirror:?} is not NAME=URL"))?;
         map.insert(name.to_owned(), url.to_owned());
     }
     Ok(ImageStore::open(ImageStoreConfig { folder: dir.join("images"), mirrors: map })?)
@@ -176,7 +182,8 @@ fn runtime(dir: &Path, pods: node::network::Range, images: ImageStore) -> anyhow
 }
 
 /// Stops the pods and takes away what `up` changed; with `purge` also the folder.
-pub async fn down(flags: &Down) -> anyhow::Result<()> {
+#[expect(clippy::print_stdout, reason = "this is the command's answer")]
+pub(crate) async fn down(flags: &Down) -> anyhow::Result<()> {
     let dir = data_dir(flags.data.data_dir.as_deref())?;
     if !dir.exists() {
         println!("nothing to take down: {} does not exist", dir.display());
@@ -206,7 +213,7 @@ fn host_addresses(dir: &Path) -> Vec<IpAddr> {
 }
 
 /// How many containers the node's folder knows.
-pub fn count_containers(dir: &Path) -> anyhow::Result<usize> {
+pub(crate) fn count_containers(dir: &Path) -> anyhow::Result<usize> {
     let folder = dir.join("runtime/containers");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     Ok(entries.count())

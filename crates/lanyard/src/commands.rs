@@ -11,7 +11,7 @@ use crate::{cluster, logging, server};
 ///
 /// # Errors
 /// A sentence for people.
-pub fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     let (verbose, format) = match &command.verb {
         Verb::Up(up) => (up.server.verbose, up.server.logging_format.as_str()),
         Verb::Server(flags) => (flags.verbose, flags.logging_format.as_str()),

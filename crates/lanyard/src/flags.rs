@@ -8,13 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// A Kubernetes-compatible cluster in one binary, built around the identity of pods.
 #[derive(Parser, Debug)]
 #[command(name = "lanyard", version, about, disable_help_subcommand = true)]
-pub struct Command {
+pub(crate) struct Command {
     #[command(subcommand)]
     pub verb: Verb,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Start a whole cluster on this machine: API server, controllers, scheduler, node.
     Up(Box<Up>),
     /// Start the control plane alone; needs no privilege.
@@ -29,14 +29,14 @@ pub enum Verb {
 }
 
 #[derive(Args, Debug, Clone)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     /// Where everything is kept [default: /var/lib/lanyard for root, else ~/.local/share/lanyard]
     #[arg(long, env = "LANYARD_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
-pub struct Up {
+pub(crate) struct Up {
     #[command(flatten)]
     pub server: ServerFlags,
     /// Leave the user's kubeconfig alone.
@@ -63,7 +63,7 @@ pub struct Up {
 }
 
 #[derive(Args, Debug)]
-pub struct Down {
+pub(crate) struct Down {
     #[command(flatten)]
     pub data: DataDir,
     /// Also delete the data folder.
@@ -72,7 +72,7 @@ pub struct Down {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Image {
+pub(crate) enum Image {
     /// Import a docker-archive or OCI-layout tar.
     Import {
         file: PathBuf,
@@ -90,14 +90,14 @@ pub enum Image {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Storage {
+pub(crate) enum Storage {
     Sqlite,
     Memory,
 }
 
 /// Flags of the control plane. Upstream's names and meanings; those that do nothing yet say so in the log.
 #[derive(Args, Debug, Clone)]
-pub struct ServerFlags {
+pub(crate) struct ServerFlags {
     #[command(flatten)]
     pub data: DataDir,
     /// Where objects are kept.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use document::{Value, doc};
 
 /// Who connects where.
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     pub server: String,
     pub authority: &'a str,
     pub certificate: &'a str,
@@ -17,7 +17,7 @@ pub struct Access<'a> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, name: &str, access: &Access<'_>) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, name: &str, access: &Access<'_>) -> anyhow::Result<()> {
     let mut config = empty();
     put(&mut config, name, access);
     save(path, &config)
@@ -27,10 +27,14 @@ pub fn write(path: &Path, name: &str, access: &Access<'_>) -> anyhow::Result<()>
 ///
 /// # Errors
 /// The file is no kubeconfig, or cannot be read or written.
-pub fn merge_into_users(name: &str, access: &Access<'_>) -> anyhow::Result<PathBuf> {
+pub(crate) fn merge_into_users(name: &str, access: &Access<'_>) -> anyhow::Result<PathBuf> {
     let path = users_file()?;
     let mut config = match std::fs::read(&path) {
-        Ok(bytes) => document::yaml::parse(&bytes).map_err(|e| anyhow::anyhow!("{} is not a kubeconfig: {e}", path.display()))?.value,
+        Ok(bytes) => {
+            document::yaml::parse(&bytes)
+                .map_err(|e| anyhow::anyhow!("{} is not a kubeconfig: {e}", path.display()))?
+                .value
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => empty(),
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
@@ -49,7 +53,7 @@ pub fn merge_into_users(name: &str, access: &Access<'_>) -> anyhow::Result<PathB
 ///
 /// # Errors
 /// The file cannot be read or written.
-pub fn remove_from_users(name: &str) -> anyhow::Result<()> {
+pub(crate) fn remove_from_users(name: &str) -> anyhow::Result<()> {
     let path = users_file()?;
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let Ok(parsed) = document::yaml::parse(&bytes) else { return Ok(()) };
@@ -66,7 +70,8 @@ pub fn remove_from_users(name: &str) -> anyhow::Result<()> {
 }
 
 fn users_file() -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("KUBECONFIG").and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
+    let named = std::env::var_os("KUBECONFIG")
+        .and_then(|list| std::env::split_paths(&list).find(|p| !p.as_os_str().is_empty()));
     match (named, std::env::var_os("HOME")) {
         (Some(path), _) => Ok(path),
         (None, Some(home)) => Ok(Path::new(&home).join(".kube/config")),
@@ -83,7 +88,9 @@ fn put(config: &mut Value, name: &str, access: &Access<'_>) {
     let cluster = doc!({"server": (access.server.as_str()), "certificate-authority-data": (base64(access.authority))});
     let user = doc!({"client-certificate-data": (base64(access.certificate)), "client-key-data": (base64(access.key))});
     let context = doc!({"cluster": name, "user": name});
-    for (list, member, value) in [("clusters", "cluster", cluster), ("users", "user", user), ("contexts", "context", context)] {
+    for (list, member, value) in
+        [("clusters", "cluster", cluster), ("users", "user", user), ("contexts", "context", context)]
+    {
         let entries = config.entry(list).make_list();
         entries.retain(|e| e["name"].str() != name);
         entries.push(Value::of([("name", Value::from(name)), (member, value)]));
@@ -100,7 +107,13 @@ fn save(path: &Path, config: &Value) -> anyhow::Result<()> {
         std::fs::create_dir_all(dir).with_context(fail)?;
     }
     let temporary = path.with_extension(format!("lanyard-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).with_context(fail)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .with_context(fail)?;
     let text = document::yaml::to_string(config);
     file.write_all(text.as_bytes()).with_context(fail)?;
     file.sync_all().with_context(fail)?;

@@ -23,7 +23,7 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// What `up` adds to a server.
 #[derive(Clone, Debug, Default)]
-pub struct Node {
+pub(crate) struct Node {
     pub name: String,
     /// Addresses that the kubelet's certificate names.
     pub addresses: Vec<String>,
@@ -32,9 +32,8 @@ pub struct Node {
 }
 
 /// A control plane that serves.
-pub struct Running {
+pub(crate) struct Running {
     pub pki: Pki,
-    pub service_range: (IpAddr, u8),
     /// `https://host:port` for this machine.
     pub url: String,
     pub dir: PathBuf,
@@ -62,7 +61,7 @@ impl Loops {
 }
 
 /// Default data folder: the system's for root, the user's otherwise.
-pub fn data_dir(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn data_dir(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(dir) = given {
         return Ok(std::path::absolute(dir)?);
     }
@@ -73,13 +72,13 @@ pub fn data_dir(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(Path::new(&home).join(".local/share/lanyard"))
 }
 
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
 impl Running {
     /// Starts the control plane; it answers when this returns.
-    pub async fn start(flags: &ServerFlags, node: Node, lock: DataLock) -> anyhow::Result<Running> {
+    pub(crate) async fn start(flags: &ServerFlags, node: Node, lock: DataLock) -> anyhow::Result<Running> {
         let dir = data_dir(flags.data.data_dir.as_deref())?;
         log_flags_without_effect(flags);
         let service_range = service_range(flags)?;
@@ -95,7 +94,6 @@ impl Running {
         let (stop_loops, _) = tokio::sync::watch::channel(false);
         let mut running = Running {
             pki,
-            service_range,
             url,
             dir,
             root_ca: files.root_ca,
@@ -112,7 +110,7 @@ impl Running {
     }
 
     /// How the administrator of this machine connects.
-    pub fn access(&self) -> Access<'_> {
+    pub(crate) fn access(&self) -> Access<'_> {
         Access {
             server: self.url.clone(),
             authority: &self.root_ca,
@@ -122,7 +120,7 @@ impl Running {
     }
 
     /// Ends in order: loops first, then the server, then the store.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop_loops.send_replace(true);
         for task in self.loops {
             let _ = task.await;
@@ -139,7 +137,7 @@ impl Running {
     }
 
     /// The authority that signed the certificate which `url` presents.
-    pub fn serving_authority(&self) -> &str {
+    pub(crate) fn serving_authority(&self) -> &str {
         &self.root_ca
     }
 
@@ -227,9 +225,17 @@ fn signing_key(flags: &ServerFlags, dir: &Path) -> anyhow::Result<SigningKey> {
 }
 
 fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -> anyhow::Result<Pki> {
-    let mut server: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut server: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     server.push(first_address(range.0).to_string());
     server.extend(flags.advertise_address.map(|a| a.to_string()));
     if !flags.bind_address.is_unspecified() {
@@ -240,8 +246,20 @@ fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -
     Ok(Pki::ensure(&dir.join("pki"), &names)?)
 }
 
-fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files, signing: SigningKey, range: (IpAddr, u8)) -> anyhow::Result<Parts> {
-    let issuers = if flags.service_account_issuer.is_empty() { vec![ISSUER.to_owned()] } else { flags.service_account_issuer.clone() };
+fn parts(
+    flags: &ServerFlags,
+    node: &Node,
+    dir: &Path,
+    pki: &Pki,
+    files: &Files,
+    signing: SigningKey,
+    range: (IpAddr, u8),
+) -> anyhow::Result<Parts> {
+    let issuers = if flags.service_account_issuer.is_empty() {
+        vec![ISSUER.to_owned()]
+    } else {
+        flags.service_account_issuer.clone()
+    };
     let first = issuers.first().cloned().unwrap_or_default();
     let audiences = if flags.api_audiences.is_empty() { vec![first.clone()] } else { flags.api_audiences.clone() };
     let keys = files.verification.iter().map(Vec::as_slice);
@@ -254,7 +272,10 @@ fn parts(flags: &ServerFlags, node: &Node, dir: &Path, pki: &Pki, files: &Files,
         bootstrap_tokens: flags.enable_bootstrap_token_auth,
         anonymous: flags.anonymous_auth,
     };
-    let keys_uri = format!("https://{}/openid/v1/jwks", host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
+    let keys_uri = format!(
+        "https://{}/openid/v1/jwks",
+        host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port)
+    );
     let documents = issuer_documents(issuer::Discovery::new(&first, &keys_uri, keys));
     let modes: Result<Vec<authz::Mode>, _> = flags.authorization_mode.iter().map(|m| m.parse()).collect();
     Ok(Parts {
@@ -283,11 +304,22 @@ fn admission_config(flags: &ServerFlags) -> admission::Config {
     admission::Config { enabled, disabled: flags.disable_admission_plugins.clone() }
 }
 
-fn server_config(flags: &ServerFlags, node: &Node, pki: &Pki, files: &Files, issuer: apiserver::config::IssuerDocuments) -> Config {
+fn server_config(
+    flags: &ServerFlags,
+    node: &Node,
+    pki: &Pki,
+    files: &Files,
+    issuer: apiserver::config::IssuerDocuments,
+) -> Config {
     let mut authorities: Vec<Vec<u8>> = vec![pki.authority.certificate().into()];
     authorities.extend(files.client_ca.iter().chain(&files.request_ca).map(|pem| pem.clone().into_bytes()));
-    let tls = Tls { certificate: files.tls.0.clone().into(), key: files.tls.1.clone().into(), client_authorities: authorities };
-    let mut config = Config::new(tls, host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
+    let tls = Tls {
+        certificate: files.tls.0.clone().into(),
+        key: files.tls.1.clone().into(),
+        client_authorities: authorities,
+    };
+    let mut config =
+        Config::new(tls, host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
     config.listeners.push(Listener::open((flags.bind_address, flags.secure_port).into()));
     config.listeners.extend(node.pods_listener.clone());
     config.issuer = issuer;
@@ -332,7 +364,8 @@ fn published(flags: &ServerFlags, pki: &Pki, files: &Files) -> Published {
             ("requestheader-extra-headers-prefix", &flags.requestheader_extra_headers_prefix),
         ] {
             if !names.is_empty() || key != "requestheader-uid-headers" {
-                request_header.push((key, document::json::to_string(&document::Value::list(names.iter().map(String::as_str)))));
+                request_header
+                    .push((key, document::json::to_string(&document::Value::list(names.iter().map(String::as_str)))));
             }
         }
     }
@@ -348,7 +381,9 @@ fn open_log(storage: Storage, dir: &Path) -> anyhow::Result<Box<dyn store::Log>>
 
 fn log_flags_without_effect(flags: &ServerFlags) {
     if flags.cluster_signing_cert_file.is_some() || flags.cluster_signing_key_file.is_some() {
-        tracing::warn!("--cluster-signing-cert-file and --cluster-signing-key-file do nothing yet: certificate requests are not signed");
+        tracing::warn!(
+            "--cluster-signing-cert-file and --cluster-signing-key-file do nothing yet: certificate requests are not signed"
+        );
     }
     if flags.endpoint_reconciler_type != "none" {
         tracing::debug!(kind = flags.endpoint_reconciler_type, "--endpoint-reconciler-type");
@@ -356,18 +391,18 @@ fn log_flags_without_effect(flags: &ServerFlags) {
 }
 
 /// The range of Services: the flag's, else `up`'s default, which stays clear of what homes and clouds use.
-pub fn service_range(flags: &ServerFlags) -> anyhow::Result<(IpAddr, u8)> {
+pub(crate) fn service_range(flags: &ServerFlags) -> anyhow::Result<(IpAddr, u8)> {
     parse_range(&flags.service_cluster_ip_range)
 }
 
 /// The one line on standard output.
 #[expect(clippy::print_stdout, reason = "the line that scripts wait for")]
-pub fn say_ready(running: &Running) {
+pub(crate) fn say_ready(running: &Running) {
     println!("ready: {} KUBECONFIG={}", running.url, running.dir.join("admin.kubeconfig").display());
 }
 
 /// Ctrl-C or SIGTERM.
-pub async fn wait_for_signal() -> anyhow::Result<()> {
+pub(crate) async fn wait_for_signal() -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         done = tokio::signal::ctrl_c() => done?,
@@ -390,7 +425,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-pub fn host_port(host: IpAddr, port: u16) -> String {
+pub(crate) fn host_port(host: IpAddr, port: u16) -> String {
     let host = match host {
         IpAddr::V4(v4) if v4.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V6(v6) if v6.is_unspecified() => "[::1]".to_owned(),
@@ -401,18 +436,31 @@ pub fn host_port(host: IpAddr, port: u16) -> String {
 }
 
 /// One process for one data folder: held open with a lock as long as it runs.
-pub struct DataLock(#[expect(dead_code, reason = "the lock is held by being open")] std::fs::File);
+pub(crate) struct DataLock(#[expect(dead_code, reason = "the lock is held by being open")] std::fs::File);
 
 impl DataLock {
-    pub fn take(dir: &Path) -> anyhow::Result<DataLock> {
+    pub(crate) fn take(dir: &Path) -> anyhow::Result<DataLock> {
         use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).with_context(|| format!("cannot make {} private", dir.display()))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("cannot make {}", dir.display()))?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot make {} private", dir.display()))?;
         let path = dir.join("lock");
-        let file = std::fs::File::options().create(true).truncate(false).write(true).read(true).open(&path)
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         if file.try_lock().is_err() {
-            bail!("another lanyard already runs on {}; stop it first, or name another folder with --data-dir", dir.display());
+            bail!(
+                "another lanyard already runs on {}; stop it first, or name another folder with --data-dir",
+                dir.display()
+            );
         }
         Ok(DataLock(file))
     }

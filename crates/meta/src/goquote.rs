@@ -41,12 +41,9 @@ mod tests {
 
     #[test]
     fn quotes_as_go_does() {
-        for (text, want) in [
-            ("a", r#""a""#),
-            ("a\"b\\", r#""a\"b\\""#),
-            ("\n\t\u{1}", r#""\n\t\x01""#),
-            ("é\u{200b}", "\"é\\u200b\""),
-        ] {
+        for (text, want) in
+            [("a", r#""a""#), ("a\"b\\", r#""a\"b\\""#), ("\n\t\u{1}", r#""\n\t\x01""#), ("é\u{200b}", "\"é\\u200b\"")]
+        {
             assert_eq!(quote(text), want);
         }
     }

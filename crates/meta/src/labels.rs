@@ -181,7 +181,8 @@ mod parser {
                 self.rest = &self.rest[symbol.len()..];
                 return Token::Symbol(symbol);
             }
-            let end = self.rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<']).unwrap_or(self.rest.len());
+            let end =
+                self.rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<']).unwrap_or(self.rest.len());
             let (word, rest) = self.rest.split_at(end);
             self.rest = rest;
             Token::Word(word.to_owned())
@@ -193,7 +194,9 @@ mod parser {
         let mut requirements = Vec::new();
         loop {
             match lexer.peek() {
-                Token::Word(_) | Token::Symbol("!") => requirements.push(requirement(&mut lexer).map_err(|e| format!("unable to parse requirement: {e}"))?),
+                Token::Word(_) | Token::Symbol("!") => {
+                    requirements.push(requirement(&mut lexer).map_err(|e| format!("unable to parse requirement: {e}"))?)
+                }
                 Token::End => break,
                 token => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", token.text())),
             }
@@ -306,7 +309,7 @@ mod parser {
     fn check_key(key: &str) -> Result<(), String> {
         match names::label_key(key).as_slice() {
             [] => Ok(()),
-            errors => Err(format!("key: Invalid value: {}: {}", quote(key), errors.join("; "))),
+            errors => Err(format!("<nil>: Invalid value: {}: {}", quote(key), errors.join("; "))),
         }
     }
 
@@ -314,7 +317,10 @@ mod parser {
         if matches!(operator, Operator::GreaterThan | Operator::LessThan) {
             let value = values.first().map(String::as_str).unwrap_or_default();
             if value.parse::<i64>().is_err() {
-                return Err(format!("values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer", quote(value)));
+                return Err(format!(
+                    "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                    quote(value)
+                ));
             }
         }
         for (n, value) in values.iter().enumerate() {

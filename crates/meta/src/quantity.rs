@@ -163,13 +163,18 @@ fn parse(text: &str) -> Result<(Quantity, bool), ParseError> {
     let (base, exponent, format) = suffix(parts.suffix).ok_or(ParseError::Suffix)?;
     let magnitude = magnitude(&parts, base, exponent, format);
     let kept = is_fast(&parts, exponent, format) && is_canonical(&parts, exponent, format);
-    let format = if format == Format::BinarySi && magnitude < NANO && magnitude > 0 && !is_fast(&parts, exponent, format) {
-        Format::DecimalSi
-    } else {
-        format
-    };
+    let format =
+        if format == Format::BinarySi && magnitude < NANO && magnitude > 0 && !is_fast(&parts, exponent, format) {
+            Format::DecimalSi
+        } else {
+            format
+        };
     let nano = if parts.negative { -magnitude } else { magnitude };
-    if parts.whole == "0" && parts.fraction.is_empty() && !text.bytes().any(|b| b.is_ascii_digit()) && text.contains('.') {
+    if parts.whole == "0"
+        && parts.fraction.is_empty()
+        && !text.bytes().any(|b| b.is_ascii_digit())
+        && text.contains('.')
+    {
         return Err(ParseError::Numeric);
     }
     Ok((Quantity { nano, format }, kept))
@@ -259,7 +264,8 @@ fn is_canonical(parts: &Parts<'_>, exponent: i32, format: Format) -> bool {
     match format {
         Format::BinarySi => parts.whole.parse::<i64>().is_ok_and(|v| v & 7 != 0),
         _ => {
-            let ends_in_zeros = parts.whole.bytes().chain(parts.fraction.bytes()).rev().take_while(|b| *b == b'0').count();
+            let ends_in_zeros =
+                parts.whole.bytes().chain(parts.fraction.bytes()).rev().take_while(|b| *b == b'0').count();
             (exponent - parts.fraction.len() as i32) % 3 == 0 && ends_in_zeros < 3 && !parts.whole.starts_with('0')
         }
     }

@@ -14,7 +14,13 @@ pub fn suffix(length: usize) -> String {
     let mut out = String::with_capacity(length);
     while out.len() < length {
         // 243 = 9 × 27: bytes above are dropped so that every character is equally likely
-        out.extend(bytes::<8>().iter().filter(|b| **b < 243).map(|b| ALPHABET[(b % 27) as usize] as char).take(length - out.len()));
+        out.extend(
+            bytes::<8>()
+                .iter()
+                .filter(|b| **b < 243)
+                .map(|b| ALPHABET[(b % 27) as usize] as char)
+                .take(length - out.len()),
+        );
     }
     out
 }

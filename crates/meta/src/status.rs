@@ -51,7 +51,10 @@ impl Status {
     }
 
     pub fn generate_name_conflict(gr: &GroupResource, name: &str) -> Self {
-        let message = format!("{gr} {} already exists, the server was not able to generate a unique name for the object", quote(name));
+        let message = format!(
+            "{gr} {} already exists, the server was not able to generate a unique name for the object",
+            quote(name)
+        );
         Status::new(409, "AlreadyExists", message, Some(Details { retry_after_seconds: 1, ..of(gr, name) }))
     }
 
@@ -62,7 +65,11 @@ impl Status {
 
     /// The answer to a write against an older resourceVersion.
     pub fn stale(gr: &GroupResource, name: &str) -> Self {
-        Status::conflict(gr, name, "the object has been modified; please apply your changes to the latest version and try again")
+        Status::conflict(
+            gr,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
     }
 
     pub fn unauthorized() -> Self {
@@ -83,7 +90,8 @@ impl Status {
     pub fn invalid(gk: &GroupKind, name: &str, errors: Vec<field::Error>) -> Self {
         let message = format!("{gk} {} is invalid: {}", quote(name), field::aggregate(&errors));
         let causes = errors.into_iter().map(field::Error::into_cause).collect();
-        let details = Details { name: name.into(), group: gk.group.clone(), kind: gk.kind.clone(), causes, ..Default::default() };
+        let details =
+            Details { name: name.into(), group: gk.group.clone(), kind: gk.kind.clone(), causes, ..Default::default() };
         Status::new(422, "Invalid", message, Some(details))
     }
 
@@ -99,7 +107,12 @@ impl Status {
 
     /// 405 as the router says it.
     pub fn method_not_allowed() -> Self {
-        Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", Some(Details::default()))
+        Status::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+            Some(Details::default()),
+        )
     }
 
     /// 404 as the router says it, below a known group.
@@ -132,7 +145,12 @@ impl Status {
     }
 
     pub fn timeout(text: &str, retry_after_seconds: u32) -> Self {
-        Status::new(504, "Timeout", format!("Timeout: {text}"), Some(Details { retry_after_seconds, ..Default::default() }))
+        Status::new(
+            504,
+            "Timeout",
+            format!("Timeout: {text}"),
+            Some(Details { retry_after_seconds, ..Default::default() }),
+        )
     }
 
     pub fn internal(error: impl fmt::Display) -> Self {

@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn micro_times_need_six_digits() {
-        assert_eq!(MicroTime::parse("2026-11-24T07:51:12.000123Z").map(|t| t.to_string()).as_deref(), Some("2026-11-24T07:51:12.000123Z"));
+        assert_eq!(
+            MicroTime::parse("2026-11-24T07:51:12.000123Z").map(|t| t.to_string()).as_deref(),
+            Some("2026-11-24T07:51:12.000123Z")
+        );
         assert_eq!(MicroTime::parse("2026-11-24T07:51:12Z"), None);
         assert_eq!(MicroTime::parse("2026-11-24T07:51:12.123Z"), None);
     }

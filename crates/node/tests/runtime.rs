@@ -155,7 +155,10 @@ fn busybox_archive(folder: &Path) -> PathBuf {
     let header = |kind, mode: u32, size: usize| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
-        (header.set_mode(mode), header.set_size(size as u64), header.set_uid(0), header.set_gid(0));
+        header.set_mode(mode);
+        header.set_size(size as u64);
+        header.set_uid(0);
+        header.set_gid(0);
         header
     };
     for name in ["bin", "etc", "tmp", "root", "proc", "sys", "dev", "var"] {

@@ -40,7 +40,11 @@ impl Expected {
         let type_ = sub.type_.ok_or_else(Status::no_such_resource)?;
         let version = if sub.group.is_empty() && sub.version.is_empty() { resource.version } else { sub.version };
         let group = if sub.version.is_empty() { resource.group } else { sub.group };
-        Ok(Expected { gvk: GroupVersionKind::new(group, version, or(sub.kind, resource.kind)), type_, defaults: sub.defaults })
+        Ok(Expected {
+            gvk: GroupVersionKind::new(group, version, or(sub.kind, resource.kind)),
+            type_,
+            defaults: sub.defaults,
+        })
     }
 }
 
@@ -212,9 +216,12 @@ fn judge(problems: &[Problem], expected: &Expected, validation: FieldValidation)
         _ if problems.is_empty() => Ok(Vec::new()),
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(problems.iter().map(ToString::to_string).collect()),
-        FieldValidation::Strict => {
-            Err(unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &document::decode::strict_error(problems)))
-        }
+        FieldValidation::Strict => Err(unhandled(
+            &expected.gvk.kind,
+            &expected.gvk.version,
+            expected,
+            &document::decode::strict_error(problems),
+        )),
     }
 }
 
@@ -245,9 +252,12 @@ fn refused(error: document::patch::PatchError) -> Status {
         PatchError::BadRequest(why) => Status::bad_request(why),
         PatchError::TooLarge(why) => Status::new(413, "RequestEntityTooLarge", why, None),
         PatchError::Internal(why) => Status::unclassified(why),
-        PatchError::Unprocessable(_) => {
-            Status::new(422, "Invalid", "the server rejected our request due to an error in our request", Some(Default::default()))
-        }
+        PatchError::Unprocessable(_) => Status::new(
+            422,
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+            Some(Default::default()),
+        ),
     }
 }
 

@@ -51,9 +51,8 @@ impl Registry {
 
     fn default_objects(&self, published: &Published) -> Result<Vec<Value>, Status> {
         let (base, prefix) = self.config.service_range;
-        let text = OBJECTS
-            .replace("$now", &Time::now().to_string())
-            .replace("$serviceRange", &format!("{base}/{prefix}"));
+        let text =
+            OBJECTS.replace("$now", &Time::now().to_string()).replace("$serviceRange", &format!("{base}/{prefix}"));
         let list = document::json::parse(text.as_bytes()).map_err(Status::internal)?;
         let mut objects = list.items().to_vec();
         objects.push(kubernetes_service(first_address(base), published.port));
@@ -81,7 +80,8 @@ impl Registry {
             Step::Replace { key, object, .. } => (key, object, true),
         };
         let row = row_of(&object)?;
-        let found = view.get(&key).ok_or_else(|| Status::internal(format!("{key:?} went away while the server started")))?;
+        let found =
+            view.get(&key).ok_or_else(|| Status::internal(format!("{key:?} went away while the server started")))?;
         let precondition = Precondition::At(found.revision);
         if replaces {
             return Ok(Write { precondition, ..self.system_write(passage, row, key, object)? });
@@ -91,7 +91,13 @@ impl Registry {
         Ok(Write { precondition, effect: Effect::Put(seal(row, key, &object)?) })
     }
 
-    fn system_write(&self, passage: &Passage, row: &'static ResourceType, key: Key, mut object: Value) -> Result<Write, Status> {
+    fn system_write(
+        &self,
+        passage: &Passage,
+        row: &'static ResourceType,
+        key: Key,
+        mut object: Value,
+    ) -> Result<Write, Status> {
         let meta = object.entry("metadata");
         meta.set("uid", meta::random::uuid());
         meta.set("creationTimestamp", Time::now().to_string());
@@ -108,7 +114,8 @@ impl Registry {
 
 fn row_of(object: &Value) -> Result<&'static ResourceType, Status> {
     let version = meta::GroupVersion::parse(object["apiVersion"].str()).unwrap_or_default();
-    api::by_kind(&version.with_kind(object["kind"].str())).ok_or_else(|| Status::internal("a default object of an unknown kind"))
+    api::by_kind(&version.with_kind(object["kind"].str()))
+        .ok_or_else(|| Status::internal("a default object of an unknown kind"))
 }
 
 fn kubernetes_service(address: IpAddr, port: u16) -> Value {
@@ -143,7 +150,8 @@ fn authentication_config(published: &Published) -> Value {
 }
 
 fn config_map(name: &str, data: impl IntoIterator<Item = (&'static str, String)>) -> Value {
-    let mut object = doc!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "namespace": "kube-system"}});
+    let mut object =
+        doc!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "namespace": "kube-system"}});
     object.set("data", Value::of(data));
     object
 }

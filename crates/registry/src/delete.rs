@@ -41,7 +41,8 @@ impl Registry {
         let body = body::delete_options(request.body)?;
         let options = DeleteOptions::from(body.as_ref(), &request.query)?;
         let attributes = passage.attributes();
-        self.delete_one(passage, target, &attributes.namespace, &attributes.name, &options, body.unwrap_or_default()).await
+        self.delete_one(passage, target, &attributes.namespace, &attributes.name, &options, body.unwrap_or_default())
+            .await
     }
 
     /// DELETE on a collection: every object that the selectors choose, one by one; answers the list of what it met.
@@ -56,7 +57,8 @@ impl Registry {
         let selection = request.query.list_options(false)?;
         let filter = filter(&target, passage.attributes(), &selection)?;
         let view = self.store.view();
-        let items: Vec<Arc<Object>> = view.list(&id, filter.namespace.as_deref()).filter(|o| filter.matches(o)).collect();
+        let items: Vec<Arc<Object>> =
+            view.list(&id, filter.namespace.as_deref()).filter(|o| filter.matches(o)).collect();
         for item in &items {
             let done = self.delete_in(passage, target, item, &options, body.clone().unwrap_or_default()).await;
             match done {
@@ -65,10 +67,23 @@ impl Registry {
                 Ok(_) => {}
             }
         }
-        Ok(crate::List { resource: target.resource, revision: view.revision(), items, continue_token: None, remaining: None })
+        Ok(crate::List {
+            resource: target.resource,
+            revision: view.revision(),
+            items,
+            continue_token: None,
+            remaining: None,
+        })
     }
 
-    async fn delete_in(&self, passage: &Passage, target: Target, item: &Object, options: &DeleteOptions, body: Value) -> Result<Outcome, Status> {
+    async fn delete_in(
+        &self,
+        passage: &Passage,
+        target: Target,
+        item: &Object,
+        options: &DeleteOptions,
+        body: Value,
+    ) -> Result<Outcome, Status> {
         self.delete_one(passage, target, &item.key.namespace, &item.key.name, options, body).await
     }
 
@@ -90,7 +105,14 @@ impl Registry {
         Err(busy())
     }
 
-    async fn delete_once(&self, passage: &Passage, target: Target, (namespace, name): (&str, &str), options: &DeleteOptions, body: &Value) -> Result<Step, Status> {
+    async fn delete_once(
+        &self,
+        passage: &Passage,
+        target: Target,
+        (namespace, name): (&str, &str),
+        options: &DeleteOptions,
+        body: &Value,
+    ) -> Result<Step, Status> {
         let view = self.store.view();
         let row = target.resource;
         let key = target.key(namespace, name)?;
@@ -116,8 +138,11 @@ impl Registry {
             }
         };
         let removes = matches!(effect, Some(Effect::Remove(_)));
-        let writes = effect.into_iter().map(|effect| Write { precondition: Precondition::At(revision), effect }).collect();
-        let admitted = self.gate.seal(passage, &mut review, |review| Ok(Transaction { writes, reads: std::mem::take(&mut review.reads) }))?;
+        let writes =
+            effect.into_iter().map(|effect| Write { precondition: Precondition::At(revision), effect }).collect();
+        let admitted = self.gate.seal(passage, &mut review, |review| {
+            Ok(Transaction { writes, reads: std::mem::take(&mut review.reads) })
+        })?;
         let warnings = std::mem::take(&mut review.warnings);
         drop(review);
         if !removes && same_object(&shown, &old) {
@@ -171,9 +196,18 @@ fn answer(row: &'static ResourceType, found: &Object, mut shown: Value, removed:
 
 /// Kinds whose DELETE answers the object itself.
 fn answers_object(row: &ResourceType) -> bool {
-    const CORE: [&str; 8] =
-        ["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates", "resourcequotas", "serviceaccounts", "services"];
-    const STORAGE: [&str; 5] = ["csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"];
+    const CORE: [&str; 8] = [
+        "namespaces",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "podtemplates",
+        "resourcequotas",
+        "serviceaccounts",
+        "services",
+    ];
+    const STORAGE: [&str; 5] =
+        ["csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"];
     match row.group {
         "" => CORE.contains(&row.plural),
         "storage.k8s.io" => STORAGE.contains(&row.plural),
@@ -183,13 +217,19 @@ fn answers_object(row: &ResourceType) -> bool {
 }
 
 fn check_preconditions(row: &ResourceType, found: &Object, options: &DeleteOptions) -> Result<(), Status> {
-    let conflict = |why: String| Err(Status::conflict(&meta::GroupResource::new(row.group, row.kind), &found.key.name, &why));
+    let conflict =
+        |why: String| Err(Status::conflict(&meta::GroupResource::new(row.group, row.kind), &found.key.name, &why));
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != &*found.uid) {
-        return conflict(format!("the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated", found.uid));
+        return conflict(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            found.uid
+        ));
     }
     let revision = found.revision.to_string();
     if let Some(given) = options.resource_version.as_deref().filter(|given| *given != revision) {
-        return conflict(format!("the ResourceVersion in the precondition ({given}) does not match the ResourceVersion in record ({revision}). The object might have been modified"));
+        return conflict(format!(
+            "the ResourceVersion in the precondition ({given}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
+        ));
     }
     Ok(())
 }

@@ -155,7 +155,11 @@ impl ListOptions {
     fn check(&self, watch: bool) -> Result<(), Status> {
         let mut errors = Vec::new();
         let path: Path = "resourceVersionMatch".into();
-        if watch { self.check_watch(&path, &mut errors) } else { self.check_list(&path, &mut errors) }
+        if watch {
+            self.check_watch(&path, &mut errors)
+        } else {
+            self.check_list(&path, &mut errors)
+        }
         refuse("ListOptions", errors)
     }
 
@@ -170,7 +174,10 @@ impl ListOptions {
             return;
         }
         if !matching.is_empty() {
-            errors.push(Error::forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            errors.push(Error::forbidden(
+                path,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
             if matching != "NotOlderThan" {
                 errors.push(Error::not_supported(path, matching, &["NotOlderThan"]));
             }
@@ -195,7 +202,8 @@ impl ListOptions {
             errors.push(Error::not_supported(path, matching, &["Exact", "NotOlderThan", ""]));
         }
         if matching == "Exact" && self.resource_version == "0" {
-            errors.push(Error::forbidden(path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            errors
+                .push(Error::forbidden(path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
         }
     }
 }
@@ -326,8 +334,14 @@ mod tests {
     #[test]
     fn options_are_refused_with_upstreams_texts() {
         for (text, want) in [
-            ("dryRun=x", "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\""),
-            ("fieldValidation=Nope", "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Nope\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
+            (
+                "dryRun=x",
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\"",
+            ),
+            (
+                "fieldValidation=Nope",
+                "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Nope\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+            ),
         ] {
             assert_eq!(Query::parse(text).write_options("CreateOptions", false).unwrap_err().message, want);
         }

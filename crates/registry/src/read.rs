@@ -79,8 +79,10 @@ impl Registry {
         if wanted > newest.revision() {
             return Err(too_large(wanted, newest.revision()));
         }
-        let exact = options.resource_version_match == "Exact" || (options.resource_version_match.is_empty() && options.limit > 0);
-        let view = if exact { self.at(id, wanted, "The resourceVersion for the provided list is too old.")? } else { newest };
+        let exact = options.resource_version_match == "Exact"
+            || (options.resource_version_match.is_empty() && options.limit > 0);
+        let view =
+            if exact { self.at(id, wanted, "The resourceVersion for the provided list is too old.")? } else { newest };
         Ok(Page { view, after: None })
     }
 
@@ -111,9 +113,16 @@ struct Page {
 fn read_page(target: &Target, id: &ResourceId, filter: &Filter, page: Page, options: &ListOptions) -> List {
     let Page { view, after } = page;
     // within one namespace the token holds the name alone
-    let after = after.map(|(namespace, name)| Key::new(id.clone(), filter.namespace.as_deref().unwrap_or(&namespace), &name));
+    let after =
+        after.map(|(namespace, name)| Key::new(id.clone(), filter.namespace.as_deref().unwrap_or(&namespace), &name));
     let limit = usize::try_from(options.limit).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
-    let mut list = List { resource: target.resource, revision: view.revision(), items: Vec::new(), continue_token: None, remaining: None };
+    let mut list = List {
+        resource: target.resource,
+        revision: view.revision(),
+        items: Vec::new(),
+        continue_token: None,
+        remaining: None,
+    };
     if let Some(name) = &filter.name {
         let key = Key::new(id.clone(), filter.namespace.as_deref().unwrap_or_default(), name);
         if filter.namespace.is_some() || !target.resource.namespaced {
@@ -149,7 +158,8 @@ pub(crate) fn filter(target: &Target, attributes: &Attributes, options: &ListOpt
         requirement.field = stored.ok_or_else(|| unknown_field(target, &requirement.field))?.to_owned();
     }
     let name = fields.requires("metadata.name").map(str::to_owned);
-    let namespace = (target.resource.namespaced && !attributes.namespace.is_empty()).then(|| attributes.namespace.clone());
+    let namespace =
+        (target.resource.namespaced && !attributes.namespace.is_empty()).then(|| attributes.namespace.clone());
     Ok(Filter { namespace, name, labels: options.labels.clone(), fields })
 }
 
@@ -213,7 +223,8 @@ mod token {
     }
 
     pub(super) fn encode(revision: Revision, last: &Key, one_namespace: bool) -> String {
-        let within = if one_namespace || last.namespace.is_empty() { String::new() } else { format!("{}/", last.namespace) };
+        let within =
+            if one_namespace || last.namespace.is_empty() { String::new() } else { format!("{}/", last.namespace) };
         text(i64::try_from(revision.0).unwrap_or(i64::MAX), &format!("{within}{}\u{0}", last.name))
     }
 
@@ -223,11 +234,13 @@ mod token {
     }
 
     pub(super) fn decode(text: &str) -> Result<Token, Status> {
-        let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bad =
+            |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("illegal base64 data at input byte 0".into()))?;
         let value = json::parse(&bytes).map_err(|e| bad(e.to_string()))?;
         if value["v"].str() != "meta.k8s.io/v1" {
-            return Err(bad("server does not recognize this encoded version \"\"".replace("\"\"", &meta::goquote::quote(value["v"].str()))));
+            return Err(bad("server does not recognize this encoded version \"\""
+                .replace("\"\"", &meta::goquote::quote(value["v"].str()))));
         }
         let start = value["start"].str();
         if start.is_empty() {

@@ -80,12 +80,22 @@ impl Allocated {
 impl Registry {
     /// Held by a writer of a Service until its commit; nobody else waits.
     pub(crate) async fn service_turn(&self, target: crate::Target) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if target.resource.plural == "services" && target.resource.group.is_empty() { Some(self.services.lock().await) } else { None }
+        if target.resource.plural == "services" && target.resource.group.is_empty() {
+            Some(self.services.lock().await)
+        } else {
+            None
+        }
     }
 }
 
 /// Fills in clusterIP(s), families and node ports of a Service, and refuses what is taken or outside of the range.
-pub(crate) fn allocate(registry: &Registry, row: &ResourceType, view: &View, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+pub(crate) fn allocate(
+    registry: &Registry,
+    row: &ResourceType,
+    view: &View,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     if row.plural != "services" || !row.group.is_empty() {
         return Ok(());
     }
@@ -97,7 +107,14 @@ pub(crate) fn allocate(registry: &Registry, row: &ResourceType, view: &View, obj
     refuse_invalid(row, object, errors)
 }
 
-fn allocate_address(range: (IpAddr, u8), taken: &Allocated, owner: &str, object: &mut Value, old: Option<&Value>, errors: &mut Vec<Error>) {
+fn allocate_address(
+    range: (IpAddr, u8),
+    taken: &Allocated,
+    owner: &str,
+    object: &mut Value,
+    old: Option<&Value>,
+    errors: &mut Vec<Error>,
+) {
     let spec = object.entry("spec");
     if spec["type"].str() == "ExternalName" {
         return;
@@ -127,7 +144,10 @@ fn allocate_address(range: (IpAddr, u8), taken: &Allocated, owner: &str, object:
                 let path = "spec.clusterIPs".into();
                 let shown = meta::field::Shown::json(format!("[{}]", meta::field::Shown::json_string(&given).0));
                 if !contains(range, ip) {
-                    let why = format!("failed to allocate IP {given}: the provided IP ({given}) is not in the valid range. The range of valid IPs is {}/{}", range.0, range.1);
+                    let why = format!(
+                        "failed to allocate IP {given}: the provided IP ({given}) is not in the valid range. The range of valid IPs is {}/{}",
+                        range.0, range.1
+                    );
                     return errors.push(Error::invalid(&path, shown, &why));
                 }
                 if taken.addresses.get(&given).is_some_and(|o| o != owner) {
@@ -172,7 +192,11 @@ fn allocate_ports(taken: &Allocated, owner: &str, object: &mut Value, errors: &m
             if taken.ports.get(&(given, protocol.clone())).is_some_and(|o| o != owner) {
                 errors.push(Error::invalid(&path, given, "provided port is already allocated"));
             } else if !PORTS.contains(&given) {
-                errors.push(Error::invalid(&path, given, "provided port is not in the valid range. The range of valid ports is 30000-32767"));
+                errors.push(Error::invalid(
+                    &path,
+                    given,
+                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                ));
             }
             own.insert((given, protocol));
         } else if wants {
@@ -188,7 +212,13 @@ fn allocate_ports(taken: &Allocated, owner: &str, object: &mut Value, errors: &m
 }
 
 fn addresses(service: &Value) -> Vec<String> {
-    service["spec"]["clusterIPs"].items().iter().map(Value::str).filter(|a| !a.is_empty() && *a != "None").map(str::to_owned).collect()
+    service["spec"]["clusterIPs"]
+        .items()
+        .iter()
+        .map(Value::str)
+        .filter(|a| !a.is_empty() && *a != "None")
+        .map(str::to_owned)
+        .collect()
 }
 
 fn node_ports(service: &Value) -> Vec<(i64, String)> {
@@ -202,7 +232,9 @@ fn free_address(range: (IpAddr, u8), taken: &Allocated) -> Option<String> {
     let size: u128 = 1u128.checked_shl(bits - u32::from(range.1)).unwrap_or(u128::MAX).min(1 << 20);
     let usable = size.checked_sub(3)?;
     let start = u128::from(u64::from_le_bytes(meta::random::bytes::<8>())) % usable.max(1);
-    (0..usable).map(|n| from_number(base + 2 + (start + n) % usable, range.0.is_ipv4())).find(|a| !taken.addresses.contains_key(a))
+    (0..usable)
+        .map(|n| from_number(base + 2 + (start + n) % usable, range.0.is_ipv4()))
+        .find(|a| !taken.addresses.contains_key(a))
 }
 
 fn free_port(taken: &Allocated, own: &BTreeSet<(i64, String)>, protocol: &str) -> Option<i64> {

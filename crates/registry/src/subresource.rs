@@ -96,14 +96,20 @@ fn assign(pod: &Value, binding: &Value, found: &Object) -> Result<Value, Status>
     let conflict = |resource: &str, why: String| Err(Status::conflict(&GroupResource::new("", resource), name, &why));
     let uid = binding["metadata"]["uid"].str();
     if !uid.is_empty() && *uid != *found.uid {
-        return conflict("pods", format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", found.uid));
+        return conflict(
+            "pods",
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", found.uid),
+        );
     }
     if found.deletion.is_some() {
         return conflict("pods/binding", format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
     let current = pod["spec"]["nodeName"].str();
     if !current.is_empty() {
-        return conflict("pods/binding", format!("pod {name} is already assigned to node {}", meta::goquote::quote(current)));
+        return conflict(
+            "pods/binding",
+            format!("pod {name} is already assigned to node {}", meta::goquote::quote(current)),
+        );
     }
     if !pod["spec"]["schedulingGates"].items().is_empty() {
         return conflict("pods/binding", format!("pod {name} has non-empty .spec.schedulingGates"));
@@ -130,7 +136,8 @@ fn set_condition(pod: &mut Value, mut condition: Value) {
     condition.set("lastProbeTime", Value::Null);
     match conditions.iter_mut().find(|c| c["type"].str() == condition["type"].str()) {
         Some(old) => {
-            let since = if old["status"] == condition["status"] { old["lastTransitionTime"].clone() } else { now.into() };
+            let since =
+                if old["status"] == condition["status"] { old["lastTransitionTime"].clone() } else { now.into() };
             condition.set("lastTransitionTime", since);
             *old = condition;
         }
@@ -142,7 +149,13 @@ fn set_condition(pod: &mut Value, mut condition: Value) {
 }
 
 /// Deletes a pod unless a disruption budget forbids it.
-async fn evict(registry: &Registry, passage: &Passage, target: Target, eviction: Value, options: &WriteOptions) -> Result<Outcome, Status> {
+async fn evict(
+    registry: &Registry,
+    passage: &Passage,
+    target: Target,
+    eviction: Value,
+    options: &WriteOptions,
+) -> Result<Outcome, Status> {
     let name = passage.attributes().name.as_str();
     if eviction["metadata"]["name"].str() != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
@@ -151,7 +164,8 @@ async fn evict(registry: &Registry, passage: &Passage, target: Target, eviction:
     let key = target.key(&passage.attributes().namespace, name)?;
     let found = view.get(&key).ok_or_else(|| Status::not_found(&target.group_resource(), name))?;
     let pod = api::read(target.resource, &found);
-    let ignores = matches!(pod["status"]["phase"].str(), "Pending" | "Succeeded" | "Failed") || found.deletion.is_some();
+    let ignores =
+        matches!(pod["status"]["phase"].str(), "Pending" | "Succeeded" | "Failed") || found.deletion.is_some();
     if !ignores {
         refuse_when_budgeted(&view, &key.namespace, &found)?;
     }
@@ -165,13 +179,19 @@ async fn evict(registry: &Registry, passage: &Passage, target: Target, eviction:
 /// Budgets are counted by a controller that is not built yet: a running pod under one is not evicted.
 fn refuse_when_budgeted(view: &store::View, namespace: &str, pod: &Object) -> Result<(), Status> {
     let id = meta::ResourceId::new("policy", "poddisruptionbudgets");
-    let selects = |budget: &Value| api::label_selector(&budget["spec"]["selector"]).is_some_and(|s| s.matches(&pod.labels));
-    let budgets: Vec<Value> =
-        view.list(&id, Some(namespace)).map(|o| o.document("PodDisruptionBudget", "policy/v1")).filter(selects).collect();
+    let selects =
+        |budget: &Value| api::label_selector(&budget["spec"]["selector"]).is_some_and(|s| s.matches(&pod.labels));
+    let budgets: Vec<Value> = view
+        .list(&id, Some(namespace))
+        .map(|o| o.document("PodDisruptionBudget", "policy/v1"))
+        .filter(selects)
+        .collect();
     match budgets.as_slice() {
         [] => Ok(()),
         [_] => Err(Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0)),
-        _ => Err(Status::unclassified("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        _ => Err(Status::unclassified(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        )),
     }
 }
 
@@ -264,7 +284,8 @@ async fn scale_once(
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
-        let error = meta::field::Error::invalid(&"spec.replicas".into(), replicas, "must be greater than or equal to 0");
+        let error =
+            meta::field::Error::invalid(&"spec.replicas".into(), replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(&meta::GroupKind::new("autoscaling", "Scale"), &attributes.name, vec![error]));
     }
     let mut new = object.clone();

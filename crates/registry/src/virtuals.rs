@@ -68,7 +68,13 @@ pub(crate) async fn token(
 }
 
 /// The object after both halves of admission.
-fn admitted(registry: &Registry, passage: &Passage, target: Target, options: &WriteOptions, value: Value) -> Result<Value, Status> {
+fn admitted(
+    registry: &Registry,
+    passage: &Passage,
+    target: Target,
+    options: &WriteOptions,
+    value: Value,
+) -> Result<Value, Status> {
     let value = admit(registry, passage, target, options, value, Gate::mutate)?;
     admit(registry, passage, target, options, value, Gate::validate)
 }
@@ -102,9 +108,7 @@ fn compute(registry: &Registry, passage: &Passage, target: Target, value: Value)
         "SubjectAccessReview" => access(value, Kind::Subject),
         "LocalSubjectAccessReview" => access(value, Kind::Local),
         "SelfSubjectAccessReview" => access(value, Kind::Own),
-        "SelfSubjectRulesReview" => {
-            rules_review::answer(&value, passage.user(), registry.gate.authorizers(), &view)
-        }
+        "SelfSubjectRulesReview" => rules_review::answer(&value, passage.user(), registry.gate.authorizers(), &view),
         "SelfSubjectReview" => Ok(self_subject_review::answer(passage.user(), Time::now())),
         "TokenReview" => token_review::answer(value, registry.gate.authenticators(), &view),
         kind => Err(Status::not_implemented(format!("{kind} is not built yet"))),

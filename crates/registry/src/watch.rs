@@ -42,7 +42,8 @@ impl Registry {
             text => (crate::read::parse_revision(text).map_err(Status::unclassified)?, Vec::new()),
         };
         let watcher = self.store.watch(&id, from, filter).map_err(|c| too_old(from, c.oldest))?;
-        let timeout = options.timeout_seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs);
+        let timeout =
+            options.timeout_seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs);
         Ok(Watch { resource: target.resource, initial, watcher, bookmarks: options.bookmarks, timeout })
     }
 }

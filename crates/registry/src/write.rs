@@ -100,7 +100,9 @@ impl Registry {
         let kind = request.patch.ok_or_else(|| Status::unsupported_media_type("415: Unsupported Media Type"))?;
         let options = request.query.write_options("PatchOptions", kind == PatchKind::Apply)?;
         if kind == PatchKind::Apply {
-            return Err(Status::not_implemented("server-side apply is not built yet: use a client-side apply or another patch type"));
+            return Err(Status::not_implemented(
+                "server-side apply is not built yet: use a client-side apply or another patch type",
+            ));
         }
         if let Some(sub) = target.subresource.filter(|s| s.name == "scale") {
             return subresource::update_scale(self, passage, target, sub, request, options).await;
@@ -141,7 +143,8 @@ impl Registry {
         let _turn = self.service_turn(target).await;
         let view = self.store.view();
         let row = target.resource;
-        let given = if fixed_name.is_empty() { value["metadata"]["name"].str().to_owned() } else { fixed_name.to_owned() };
+        let given =
+            if fixed_name.is_empty() { value["metadata"]["name"].str().to_owned() } else { fixed_name.to_owned() };
         let may = |attributes: Attributes| passage.may(attributes);
         let mut review = review(passage, target, Operation::Create, &view, &may, options.dry_run);
         review.name = &given;
@@ -251,7 +254,8 @@ impl Registry {
         let mut review = review(passage, *target, Operation::Update, &view, &may, options.dry_run);
         review.object = Some(new);
         review.old = Some(old.clone());
-        review.options = write_options_value(if attributes.verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, options);
+        review.options =
+            write_options_value(if attributes.verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, options);
         self.gate.mutate(passage, &mut review)?;
         let mut new = review.object.take().unwrap_or_default();
         let given = check_version(target, &new, stored_object.revision)?;
@@ -266,7 +270,11 @@ impl Registry {
         let unchanged = same(&new, &old);
         review.object = Some(new);
         let admitted = self.gate.seal(passage, &mut review, |review| {
-            let effect = if gone { Effect::Remove(key.clone()) } else { Effect::Put(seal(row, key.clone(), review.new_object())?) };
+            let effect = if gone {
+                Effect::Remove(key.clone())
+            } else {
+                Effect::Put(seal(row, key.clone(), review.new_object())?)
+            };
             let write = Write { precondition: Precondition::At(stored_object.revision), effect };
             Ok(Transaction { writes: vec![write], reads: std::mem::take(&mut review.reads) })
         })?;
@@ -409,7 +417,11 @@ fn begin_update(new: &mut Value, old: &Value) {
     }
 }
 
-pub(crate) fn refuse_invalid(row: &api::ResourceType, object: &Value, errors: Vec<meta::field::Error>) -> Result<(), Status> {
+pub(crate) fn refuse_invalid(
+    row: &api::ResourceType,
+    object: &Value,
+    errors: Vec<meta::field::Error>,
+) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -441,7 +453,9 @@ pub(crate) fn check_namespace(target: &Target, attributes: &Attributes, value: &
 pub(crate) fn check_name(attributes: &Attributes, value: &Value) -> Result<(), Status> {
     let (given, url) = (value["metadata"]["name"].str(), &attributes.name);
     if given.is_empty() {
-        return Err(Status::bad_request(format!("the name of the object ({url} based on URL) was undeterminable: name must be provided")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({url} based on URL) was undeterminable: name must be provided"
+        )));
     }
     if given == url {
         return Ok(());
@@ -459,7 +473,9 @@ fn uid_conflict(target: &Target, key: &Key, given: &str, actual: &str) -> Status
     let prefix = target.resource.stored.map_or("/registry/", |s| s.prefix);
     let slash = if key.namespace.is_empty() { "" } else { "/" };
     let path = format!("{prefix}{}{slash}{}", key.namespace, key.name);
-    let why = format!("StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}");
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
+    );
     Status::conflict(&target.group_resource(), &key.name, &why)
 }
 
@@ -473,12 +489,20 @@ fn check_version(target: &Target, new: &Value, current: Revision) -> Result<bool
         let path = "metadata.resourceVersion".into();
         let error = meta::field::Error::invalid(&path, 0_i64, "must be specified for an update");
         let gr = target.group_resource();
-        return Err(Status::invalid(&meta::GroupKind::new(gr.group, gr.resource), new["metadata"]["name"].str(), vec![error]));
+        return Err(Status::invalid(
+            &meta::GroupKind::new(gr.group, gr.resource),
+            new["metadata"]["name"].str(),
+            vec![error],
+        ));
     }
     let given = Revision::parse(text).ok_or_else(|| {
         Status::unclassified(format!("strconv.ParseUint: parsing {}: invalid syntax", meta::goquote::quote(text)))
     })?;
-    if given == current { Ok(true) } else { Err(Status::stale(&target.group_resource(), new["metadata"]["name"].str())) }
+    if given == current {
+        Ok(true)
+    } else {
+        Err(Status::stale(&target.group_resource(), new["metadata"]["name"].str()))
+    }
 }
 
 /// An update may end a deletion: the last finalizer is gone, and nothing else is waited for.

@@ -97,7 +97,11 @@ impl Builder {
         let mut tasks = vec![tokio::spawn(server.serve(ends))];
         let reach = Reach { registry: registry.clone(), gate: gate.clone(), insiders: insiders.clone() };
         if self.controllers {
-            tasks.push(tokio::spawn(run_controllers(reach.clone(), pki.authority.certificate().into(), stop.subscribe())));
+            tasks.push(tokio::spawn(run_controllers(
+                reach.clone(),
+                pki.authority.certificate().into(),
+                stop.subscribe(),
+            )));
         }
         if self.scheduler {
             let api = reach.api(scheduler::identity());

@@ -324,7 +324,10 @@ mod tests {
         let found = chain.review(token, &[], &view).unwrap();
         assert_eq!(found.user.name, "system:serviceaccount:ns:sa");
         assert_eq!(found.user.extra["authentication.kubernetes.io/node-uid"], ["n1"]);
-        assert_eq!(found.user.extra["authentication.kubernetes.io/credential-id"], std::slice::from_ref(&issued.credential_id));
+        assert_eq!(
+            found.user.extra["authentication.kubernetes.io/credential-id"],
+            std::slice::from_ref(&issued.credential_id)
+        );
         let without = self::view(&[("serviceaccounts", "ns", "sa", "u1", "")]);
         let refusal = chain.review(token, &[], &without).unwrap_err();
         assert_eq!(refusal.0, "[invalid bearer token, service account token has been invalidated]");
