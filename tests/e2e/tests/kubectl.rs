@@ -151,7 +151,7 @@ fn get_prints_every_form_and_watches() {
     let mut watch = cluster.kubectl_command();
     let mut watch = watch.args(["get", "pods", "-w", "--no-headers"]).stdout(Stdio::piped()).spawn().unwrap();
     let stream = watch.stdout.as_mut().unwrap();
-    assert!(read_until(stream, |said| said.contains("talks")).contains("Running"));
+    assert!(read_until(stream, |said| said.contains("Running")).starts_with("talks"));
     cluster.apply(&pod("second", "default", "")).ok();
     let said = read_until(stream, |said| said.contains("Running"));
     for state in ["Pending", "ContainerCreating", "Running"] {
