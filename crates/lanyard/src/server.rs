@@ -285,6 +285,7 @@ fn parts(
         modes: modes?,
         admission: admission_config(flags),
         signer: TokenSigner::new(&first, signing),
+        allow_privileged: flags.allow_privileged,
         service_range: range,
         published: published(flags, pki, files),
         sink: Arc::new(|_| {}),
@@ -333,7 +334,7 @@ fn server_config(
 
 fn client_authorities(pki: &Pki, files: &Files) -> Vec<Vec<u8>> {
     let mut list = vec![pki.authority.certificate_der()];
-    for pem in &files.client_ca {
+    for pem in files.client_ca.iter() {
         list.extend(issuer::authority::certificates_from_pem(pem));
     }
     list

@@ -72,7 +72,12 @@ impl Registration {
         }
         let mut reported: Option<(Value, tokio::time::Instant)> = None;
         loop {
-            if let Err(error) = self.report(&mut reported).await {
+            let mut done = self.report(&mut reported).await;
+            if done.as_ref().is_err_and(Status::is_conflict) {
+                // somebody else wrote the node meanwhile (its taints, at first): once more on top of that
+                done = self.report(&mut reported).await;
+            }
+            if let Err(error) = done {
                 tracing::warn!("failed to report the node's status: {}", error.message);
             }
             if let Err(error) = self.renew().await {

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod bootstrap;
 mod delete;
+mod privileged;
 pub mod query;
 mod rbac;
 mod read;
@@ -34,6 +35,8 @@ pub struct Config {
     pub service_range: (std::net::IpAddr, u8),
     /// `--api-audiences`, the first issuer when not given.
     pub audiences: Vec<String>,
+    /// `--allow-privileged`.
+    pub allow_privileged: bool,
 }
 
 /// One per server.

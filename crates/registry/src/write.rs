@@ -14,7 +14,7 @@ use store::{CommitError, Committed, Effect, Precondition, Transaction, View, Wri
 use crate::body::{self, Expected};
 use crate::query::{Query, WriteOptions};
 use crate::target::Target;
-use crate::{Answer, Body, Outcome, PatchKind, Registry, rbac, service, subresource, virtuals};
+use crate::{Answer, Body, Outcome, PatchKind, Registry, privileged, rbac, service, subresource, virtuals};
 
 /// A write loses a race at most so often before it is told to come back.
 pub(crate) const ATTEMPTS: usize = 64;
@@ -263,7 +263,9 @@ impl Registry {
         begin_update(&mut new, &old);
         let _needs = strategy::prepare_update(row, target.subresource_name(), &mut new, &old, &context(passage));
         document::normalize(&mut new, row.type_);
-        refuse_invalid(row, &new, api::validation::validate_update(row, target.subresource_name(), &new, &old))?;
+        let mut errors = api::validation::validate_update(row, target.subresource_name(), &new, &old);
+        errors.extend(self.privileged_errors(row, &new));
+        refuse_invalid(row, &new, errors)?;
         service::allocate(self, row, &view, &mut new, Some(&old))?;
         warnings.extend(api::warnings::on_update(row, &new, &old));
         let gone = is_finished(row, &new, &old);
@@ -315,6 +317,10 @@ impl Registry {
         passage.demand(create)?;
         let mut names = 0;
         self.insert_once(passage, *target, options, value.clone(), &attributes.name, &mut names).await
+    }
+
+    fn privileged_errors(&self, row: &api::ResourceType, object: &Value) -> Vec<meta::field::Error> {
+        if self.config.allow_privileged { Vec::new() } else { privileged::errors(row, object) }
     }
 
     /// Commits; a lost race is the inner error and names the key that had changed.

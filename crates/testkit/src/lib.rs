@@ -218,6 +218,7 @@ fn parts(pki: &Pki, folder: &std::path::Path, log: Option<Box<dyn Log>>, plugins
         modes: vec![authz::Mode::Node, authz::Mode::Rbac],
         admission: admission::Config { enabled: plugins, disabled: Vec::new() },
         signer: TokenSigner::new(ISSUER, key),
+        allow_privileged: true,
         service_range: (Ipv4Addr::new(10, 0, 0, 0).into(), 24),
         published: Published { client_ca: pki.authority.certificate().into(), request_header: Vec::new(), port: 6443 },
         sink: Arc::new(|_| {}),

@@ -125,7 +125,10 @@ fn node<R: Read>(
 /// Owner, then mode (changing the owner clears setuid), attributes, time.
 fn finish<R: Read>(entry: &mut Entry<'_, R>, kind: EntryType, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let header = entry.header();
-    let (uid, gid, mode) = (header.uid()? as u32, header.gid()? as u32, header.mode()?);
+    let old = header.as_old();
+    let uid = number(&old.uid, header.uid())? as u32;
+    let gid = number(&old.gid, header.gid())? as u32;
+    let mode = header.mode()?;
     fchownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)?;
     if kind != EntryType::Symlink {
         fchmodat(parent, name, Mode::from_bits_truncate(mode & 0o7777), FchmodatFlags::FollowSymlink)?;
@@ -217,6 +220,11 @@ fn modified<R: Read>(entry: &Entry<'_, R>) -> i64 {
 fn set_time(parent: &OwnedFd, name: &OsStr, seconds: i64) -> io::Result<()> {
     let time = TimeSpec::new(seconds, 0);
     Ok(utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+}
+
+/// A blank field is 0, as GNU tar and Go read it.
+fn number(field: &[u8], parsed: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|b| matches!(b, 0 | b' ')) { Ok(0) } else { parsed }
 }
 
 #[cfg(test)]
