@@ -67,12 +67,12 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Outcome
     let value = || operation["value"].clone();
     let from = || operation.get("from").and_then(Value::as_str).ok_or("missing from");
     match operation["op"].str() {
-        "add" => add(document, path, value()),
+        "add" => add(document, path, shallow(path, value())?),
         "remove" => remove(document, path).map(|_| ()),
-        "replace" => replace(document, path, value()),
+        "replace" => replace(document, path, shallow(path, value())?),
         "move" => {
             let moved = remove(document, from()?)?;
-            add(document, path, moved)
+            add(document, path, shallow(path, moved)?)
         }
         "copy" => {
             let copy = find(document, from()?)?.cloned().unwrap_or_default();
@@ -80,13 +80,30 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Outcome
             if *copied > MAX_COPIED {
                 return Err(format!("Unable to complete the copy, the accumulated size increase of copy is {copied}"));
             }
-            add(document, path, copy)
+            add(document, path, shallow(path, copy)?)
         }
         "test" => {
             let found = find(document, path)?.unwrap_or(&Value::Null);
             if same(found, &operation["value"]) { Ok(()) } else { Err(format!("testing value {path} failed")) }
         }
         other => Err(format!("Unexpected kind: {other}")),
+    }
+}
+
+/// The value, unless the tree would become deeper than what is read: it is walked and dropped by recursion, and `copy`
+/// could double its depth with every operation.
+fn shallow(path: &str, value: Value) -> Outcome<Value> {
+    match path.matches('/').count() + depth(&value) > json::TREE_DEPTH {
+        true => Err("exceeded max depth".into()),
+        false => Ok(value),
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::List(list) => 1 + list.iter().map(depth).max().unwrap_or_default(),
+        Value::Map(map) => 1 + map.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 

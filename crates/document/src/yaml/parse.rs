@@ -8,10 +8,12 @@ use super::resolve::resolve;
 use crate::value::Members;
 use crate::{Map, Value};
 
-/// How deep a document may nest.
-const MAX_DEPTH: usize = 1_000;
-/// Nodes that aliases may add to a document.
+/// How deep a document may nest: as deep as JSON.
+const MAX_DEPTH: usize = crate::json::TREE_DEPTH;
+/// What aliases may add to a document, in nodes; a long text counts as several.
 const MAX_ALIASED: usize = 100_000;
+/// What may be kept for aliases: anchors within anchors are kept several times.
+const MAX_ANCHORED: usize = 2_000_000;
 
 /// A document, and what strict reading finds.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed> {
         parser: Parser::new_from_str(&text),
         anchors: HashMap::new(),
         aliased: 0,
+        anchored: 0,
         depth: 0,
         duplicates: Vec::new(),
     };
@@ -50,6 +53,7 @@ struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Value>,
     aliased: usize,
+    anchored: usize,
     depth: usize,
     duplicates: Vec<String>,
 }
@@ -99,20 +103,27 @@ impl<'t> Reader<'t> {
             _ => return Ok(Value::Null),
         };
         if anchor != 0 {
+            self.anchored += weight(&value);
+            if self.anchored > MAX_ANCHORED {
+                return Err(YamlError("document contains excessive aliasing".into()));
+            }
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
     }
 
     fn alias(&mut self, id: usize) -> Result<Value> {
-        let Some(value) = self.anchors.get(&id).cloned() else {
+        let Some(value) = self.anchors.get(&id) else {
             return Err(YamlError("anchor contains itself".into()));
         };
-        self.aliased += count(&value);
+        self.aliased += weight(value);
         if self.aliased > MAX_ALIASED {
             return Err(YamlError("document contains excessive aliasing".into()));
         }
-        Ok(value)
+        if self.depth + depth(value) > MAX_DEPTH {
+            return Err(YamlError("exceeded max depth".into()));
+        }
+        Ok(value.clone())
     }
 
     fn sequence(&mut self) -> Result<Value> {
@@ -192,11 +203,21 @@ fn merge(members: &mut Members, source: Value) -> Result<()> {
     Ok(())
 }
 
-fn count(value: &Value) -> usize {
+/// Nodes of a value; a text counts once more for every 64 bytes.
+fn weight(value: &Value) -> usize {
     match value {
-        Value::List(l) => 1 + l.iter().map(count).sum::<usize>(),
-        Value::Map(m) => 1 + m.values().map(count).sum::<usize>(),
+        Value::List(l) => 1 + l.iter().map(weight).sum::<usize>(),
+        Value::Map(m) => 1 + m.values().map(weight).sum::<usize>(),
+        Value::String(text) => 1 + text.len() / 64,
         _ => 1,
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::List(l) => 1 + l.iter().map(depth).max().unwrap_or_default(),
+        Value::Map(m) => 1 + m.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 
