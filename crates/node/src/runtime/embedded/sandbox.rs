@@ -63,6 +63,23 @@ impl SandboxEntry {
     }
 }
 
+/// Upstream's safe sysctls: of the pod's own namespaces. Any other may be the whole host's (`kernel.core_pattern` is a
+/// command that the host's root runs), so it is refused.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
 /// A pod's cgroup below the instance's.
 pub(super) fn cgroup(spec: &SandboxSpec) -> String {
     format!("kubepods/{}", spec.cgroup)
@@ -76,7 +93,10 @@ fn check(spec: &SandboxSpec) -> Result<()> {
     if !part(&spec.pod.uid) || spec.pod.uid.contains('/') {
         return Err(RuntimeError::InvalidSpec(format!("pod uid {:?} cannot be a file name", spec.pod.uid)));
     }
-    Ok(())
+    match spec.sysctls.keys().find(|name| !SAFE_SYSCTLS.contains(&name.replace('/', ".").as_str())) {
+        Some(name) => Err(RuntimeError::InvalidSpec(format!("forbidden sysctl: {name:?} not allowlisted"))),
+        None => Ok(()),
+    }
 }
 
 impl Inner {

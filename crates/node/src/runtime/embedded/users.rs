@@ -10,6 +10,9 @@ use crate::{
 /// Largest passwd or group file that is read.
 const LARGEST: u64 = 4 << 20;
 
+/// Largest user or group: upstream's. 4294967295 would mean "unchanged" to the kernel, which is root.
+const LARGEST_ID: u32 = i32::MAX as u32;
+
 /// Resolved ids.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct User {
@@ -35,11 +38,13 @@ fn lookup(passwd: &str, group: &str, image_user: &str, security: &SecurityContex
     let (uid, account) = match security.run_as_user {
         Some(uid) => (uid, accounts(passwd).find(|account| account.uid == uid)),
         None if image_name.is_empty() => (0, accounts(passwd).find(|account| account.uid == 0)),
-        None => match accounts(passwd).find(|account| account.name == image_name) {
-            Some(account) => (account.uid, Some(account)),
-            None => {
-                let uid = image_name.parse().map_err(|_| unknown(image_name))?;
-                (uid, accounts(passwd).find(|account| account.uid == uid))
+        // a number is always an id: an account that is called so must not turn it into root behind runAsNonRoot
+        None => match image_name.parse() {
+            Ok(uid) => (uid, accounts(passwd).find(|account| account.uid == uid)),
+            Err(_) => {
+                let account = accounts(passwd).find(|account| account.name == image_name);
+                let account = account.ok_or_else(|| unknown(image_name))?;
+                (account.uid, Some(account))
             }
         },
     };
@@ -49,6 +54,9 @@ fn lookup(passwd: &str, group: &str, image_user: &str, security: &SecurityContex
         _ => account.as_ref().map_or(0, |account| account.gid),
     };
     let member_of = account.iter().flat_map(|account| memberships(group, account.name));
+    if uid > LARGEST_ID || gid > LARGEST_ID {
+        return Err(RuntimeError::InvalidSpec(format!("user {uid} or group {gid} is larger than {LARGEST_ID}")));
+    }
     let mut groups: Vec<_> = security.supplemental_groups.iter().copied().chain(member_of).chain([gid]).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -70,8 +78,8 @@ fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
 }
 
 fn group_id(group: &str, name: &str) -> Result<u32> {
-    let found = groups(group).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid);
-    found.or_else(|| name.parse().ok()).ok_or_else(|| {
+    let by_name = || groups(group).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid);
+    name.parse().ok().or_else(by_name).ok_or_else(|| {
         RuntimeError::InvalidSpec(format!("unable to find group {name}: no matching entries in group file"))
     })
 }
@@ -121,6 +129,15 @@ mod tests {
         check("4000", run_as(None, None, &[]), Some((4000, 0, &[0])));
         check("nobody", run_as(None, None, &[]), None);
         check("app:nogroup", run_as(None, None, &[]), None);
+        check("4294967295", run_as(None, None, &[]), None);
+        check("1000:4294967295", run_as(None, None, &[]), None);
+    }
+
+    #[test]
+    fn a_number_is_an_id_whatever_accounts_are_called() {
+        let passwd = "1000:x:0:0::/:/bin/sh\n";
+        let user = lookup(passwd, "", "1000", &run_as(None, None, &[])).unwrap();
+        assert_eq!(user.uid, 1000);
     }
 
     #[test]
