@@ -60,11 +60,17 @@ pub(crate) fn become_process(process: &Process, prepared: &Prepared) -> Refusal 
 
 fn restrict(process: &Process, prepared: &Prepared) -> Result<(), Refusal> {
     reset_signals();
+    if [process.uid, process.gid].contains(&u32::MAX) {
+        // to the kernel this number means: stay who you are
+        return Err(Refusal { code: 126, message: "4294967295 is no user or group".into() });
+    }
     // SAFETY: plain system calls without pointers, but for setgroups, whose array lives through the call.
     unsafe {
         for stdio in 0..3 {
             // a pipe or terminal made by root: /dev/stdout must open for its user; read-only things may say no
-            libc::fchown(stdio, process.uid, u32::MAX);
+            if !is_null(stdio) {
+                libc::fchown(stdio, process.uid, u32::MAX);
+            }
         }
         let groups = process.groups.as_ptr();
         check("setgroups", libc::setgroups(process.groups.len(), groups))?;
@@ -86,6 +92,17 @@ fn restrict(process: &Process, prepared: &Prepared) -> Result<(), Refusal> {
     let held = if process.uid == 0 { process.capabilities } else { 0 };
     set_capabilities(held)?;
     change_directory(process, entered)
+}
+
+/// Whether this is `/dev/null`: it is the host's own node, which must not come to belong to a container's user.
+fn is_null(fd: libc::c_int) -> bool {
+    // SAFETY: a zeroed stat is valid and lives through the call.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        libc::fstat(fd, &mut stat) == 0
+            && stat.st_mode & libc::S_IFMT == libc::S_IFCHR
+            && stat.st_rdev == libc::makedev(1, 3)
+    }
 }
 
 /// Root tried first, since the folder may be closed to the user; the user may see more of a network file system. The
