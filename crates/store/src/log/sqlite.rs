@@ -3,6 +3,7 @@
 //! A second connection, on a thread of its own, checkpoints and deletes what nobody needs, so that neither is in the
 //! way of a commit. A lock file beside the database keeps a second process out.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -231,15 +232,21 @@ impl Janitor {
 }
 
 fn tidy(connection: &Connection, wal: &Path, queue: &mpsc::Receiver<Garbage>) {
+    let mut owed: VecDeque<Garbage> = VecDeque::new();
     loop {
         match queue.recv_timeout(Duration::from_secs(1)) {
-            Ok(garbage) => {
-                if let Err(error) = delete(connection, &garbage) {
-                    tracing::warn!("failed to delete superseded records: {error}");
-                }
-            }
+            Ok(garbage) => owed.push_back(garbage),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // strictly in order, and what failed is tried again before anything later: a removal's record must outlive all
+        // earlier records of its key, or the next start brings the object back
+        while let Some(garbage) = owed.front() {
+            if let Err(error) = delete(connection, garbage) {
+                tracing::warn!("failed to delete superseded records, they are deleted later: {error}");
+                break;
+            }
+            owed.pop_front();
         }
         if let Err(error) = checkpoint(connection, wal) {
             tracing::warn!("failed to checkpoint the store: {error}");
