@@ -27,6 +27,29 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Rows that the formatter spread over lines are one line again, all without indentation.
+fn joined(code: &str) -> String {
+    let mut out = String::new();
+    let mut open = false;
+    for line in code.lines().map(str::trim) {
+        open |= line == "(";
+        let closes = open && line == "),";
+        if closes {
+            out.truncate(out.trim_end_matches([',', ' ']).len());
+        }
+        out.push_str(line);
+        out.push(if open && !closes && line != "(" {
+            ' '
+        } else if open && !closes {
+            '\0'
+        } else {
+            '\n'
+        });
+        open &= !closes;
+    }
+    out.replace('\0', "")
+}
+
 /// The names in lines such as `(condition, "name"),`, before the file's tests.
 fn rows(text: &str, from_end: usize) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -35,7 +58,7 @@ fn rows(text: &str, from_end: usize) -> Vec<String> {
         let quoted: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
         quoted.iter().rev().nth(from_end).map(|&n| n.to_owned())
     };
-    code.lines().map(str::trim).filter(row).filter_map(name).collect()
+    joined(code).lines().filter(row).filter_map(name).collect()
 }
 
 #[cfg(test)]

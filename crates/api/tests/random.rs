@@ -165,7 +165,7 @@ fn deep_nesting_is_refused_before_the_stack_ends() {
         assert!(proto::decode(&bytes, type_).is_ok());
         assert!(decode(nested(5_000).as_bytes(), type_).is_err());
         assert!(decode(("{\"default\":".to_owned() + &nested(5_000) + "}").as_bytes(), type_).is_err());
-        assert!(document::decode::decode_any(nested(5_000).as_bytes()).is_err());
+        assert!(decode::decode_any(nested(5_000).as_bytes()).is_err());
         assert!(document::yaml::parse("[".repeat(5_000).as_bytes()).is_err());
     };
     // the stack of tokio's workers

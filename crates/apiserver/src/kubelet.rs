@@ -25,6 +25,8 @@ use tokio_rustls::TlsConnector;
 use crate::config::KubeletClient;
 use crate::tls::certificates;
 
+/// How long a kubelet may take to begin its answer.
+const HEAD: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
 const DEFAULT_PORT: i64 = 10250;
 
@@ -102,7 +104,8 @@ impl Kubelets {
                 tracing::debug!(%error, "connection to a kubelet ended with an error");
             }
         });
-        sender.send_request(request).await.map_err(io::Error::other)
+        let head = tokio::time::timeout(HEAD, sender.send_request(request)).await;
+        head.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)
     }
 }
 

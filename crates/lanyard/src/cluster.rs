@@ -37,6 +37,12 @@ pub(crate) async fn up(flags: &Up) -> anyhow::Result<()> {
     std::fs::write(dir.join("addresses"), addresses.join("\n"))
         .with_context(|| format!("cannot write below {}", dir.display()))?;
     node::network::loopback::add(&plan.addresses())?;
+    let kubelet = std::net::SocketAddr::from((plan.node_ip, flags.kubelet_port));
+    // the agent takes it for good; a port that is taken is said before anything else starts
+    drop(
+        std::net::TcpListener::bind(kubelet)
+            .with_context(|| format!("cannot listen on {kubelet} for the kubelet's API"))?,
+    );
     let running = Running::start(&flags.server, plan.node(), lock).await?;
     let shutdown = CancellationToken::new();
     let agent = start_agent(flags, &plan, &running, shutdown.clone()).await?;
@@ -193,13 +199,16 @@ pub(crate) async fn down(flags: &Down) -> anyhow::Result<()> {
     if server::is_root() && dir.join("runtime").exists() {
         let pods = node::network::Range::parse("198.18.0.0/24").context("the default pod range")?;
         runtime(&dir, pods, image_store(&dir, &[])?)?.teardown_all().await?;
-        node::volumes::unmount_all(&dir.join("pods"))?;
     }
     if server::is_root() {
+        node::volumes::unmount_all(&dir.join("pods"))?;
         node::network::loopback::remove(&host_addresses(&dir))?;
     }
     kubeconfig::remove_from_users(CONTEXT)?;
     drop(lock);
+    if let Some(point) = node::volumes::mounted_below(&dir).first().filter(|_| flags.purge) {
+        bail!("{} is still mounted: unmount it before the folder is deleted", point.display());
+    }
     if flags.purge {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot delete {}", dir.display()))?;
     }

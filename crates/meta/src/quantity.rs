@@ -238,13 +238,13 @@ fn magnitude(parts: &Parts<'_>, base: u32, exponent: i32, format: Format) -> i12
     if base == 2 {
         mantissa = mantissa.saturating_mul(1 << exponent);
     }
-    let scale = 9 + dropped - parts.fraction.len() as i32 + if base == 10 { exponent } else { 0 };
+    let scale = (9 + dropped - parts.fraction.len() as i32).saturating_add(if base == 10 { exponent } else { 0 });
     let nano = if scale >= 0 {
         mantissa.saturating_mul(power(10, scale))
     } else if scale < -38 {
         i128::from(mantissa != 0)
     } else {
-        rounded(mantissa, power(10, -scale))
+        rounded(mantissa, power(10, scale.saturating_neg()))
     };
     let nano = nano.saturating_add(i128::from(inexact));
     if format == Format::BinarySi { nano.min(i128::from(i64::MAX) * NANO) } else { nano }
@@ -266,7 +266,9 @@ fn is_canonical(parts: &Parts<'_>, exponent: i32, format: Format) -> bool {
         _ => {
             let ends_in_zeros =
                 parts.whole.bytes().chain(parts.fraction.bytes()).rev().take_while(|b| *b == b'0').count();
-            (exponent - parts.fraction.len() as i32) % 3 == 0 && ends_in_zeros < 3 && !parts.whole.starts_with('0')
+            exponent.saturating_sub(parts.fraction.len() as i32) % 3 == 0
+                && ends_in_zeros < 3
+                && !parts.whole.starts_with('0')
         }
     }
 }

@@ -130,11 +130,18 @@ fn lookup(vars: &[(String, String)], name: &str) -> Option<String> {
     vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
 }
 
+/// execve's limit for one string; variables that name variables could double for ever.
+const MAX_EXPANDED: usize = 128 << 10;
+
 /// Replaces `$(NAME)` where the mapping knows the name; `$$` is a dollar sign.
 pub fn expand(input: &str, mapping: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(input.len());
     let mut rest = input;
     while let Some(at) = rest.find('$') {
+        if out.len() > MAX_EXPANDED {
+            // longer than execve takes: the container cannot start with it, so what follows need not be put in
+            break;
+        }
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         match rest.chars().next() {

@@ -180,13 +180,25 @@ async fn tail_offset(file: &mut File, lines: u64) -> io::Result<u64> {
 /// The last lines as one text, for a termination message: at most 80 lines and 2048 bytes.
 pub fn last_text(path: &Path) -> String {
     const BYTES: usize = 2048;
-    let Ok(content) = std::fs::read(path) else { return String::new() };
+    let Ok(content) = read_end(path) else { return String::new() };
     let lines: Vec<&[u8]> = content.split_inclusive(|b| *b == b'\n').collect();
     let tail = &lines[lines.len().saturating_sub(80)..];
     let (options, mut at_start) = (LogOptions::default(), true);
     let text: Vec<u8> =
         tail.iter().flat_map(|l| render(l.strip_suffix(b"\n").unwrap_or(l), &options, &mut at_start)).collect();
     String::from_utf8_lossy(&text[text.len().saturating_sub(BYTES)..]).into_owned()
+}
+
+/// The end of a file: far more than is shown, however long the log is.
+fn read_end(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    const END: u64 = 256 << 10;
+    let mut file = std::fs::File::open(path)?;
+    let from = file.metadata()?.len().saturating_sub(END);
+    file.seek(SeekFrom::Start(from))?;
+    let mut content = Vec::new();
+    file.take(END).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -195,6 +195,10 @@ impl PodVolumes {
                 self.mounter.unmount(&volume)?;
             }
         }
+        // a container may have mounted something into its volume (Bidirectional): nothing of the host's may be deleted
+        for point in self.mounter.mounted_below(&self.dir) {
+            self.mounter.unmount(&point)?;
+        }
         Ok(())
     }
 
@@ -226,6 +230,11 @@ pub fn unmount_all(pods: &Path) -> io::Result<()> {
         PodVolumes { dir, mounter: Arc::new(HostMounter) }.unmount()?;
     }
     Ok(())
+}
+
+/// What is still mounted below a folder.
+pub fn mounted_below(dir: &Path) -> Vec<PathBuf> {
+    HostMounter.mounted_below(dir)
 }
 
 /// Who generated files belong to.

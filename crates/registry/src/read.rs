@@ -157,6 +157,15 @@ pub(crate) fn filter(target: &Target, attributes: &Attributes, options: &ListOpt
         let stored = target.resource.selectable(&requirement.field);
         requirement.field = stored.ok_or_else(|| unknown_field(target, &requirement.field))?.to_owned();
     }
+    if !attributes.name.is_empty() {
+        // the name that was authorized (`/watch/…/NAME`, or the selector's own) is all that is read
+        let name = attributes.name.clone();
+        fields.requirements.push(meta::fields::Requirement {
+            field: "metadata.name".into(),
+            equals: true,
+            value: name,
+        });
+    }
     let name = fields.requires("metadata.name").map(str::to_owned);
     let namespace =
         (target.resource.namespaced && !attributes.namespace.is_empty()).then(|| attributes.namespace.clone());

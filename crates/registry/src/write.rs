@@ -296,7 +296,10 @@ impl Registry {
                 Ok(Step::Done(with_warnings(Outcome::value(200, object, row.type_), warnings)))
             }
             Ok(committed) => Ok(Step::Done(with_warnings(stored(200, row, committed), warnings))),
-            Err(lost) if lost == key && given => Err(Status::stale(&target.group_resource(), &attributes.name)),
+            // a patch is applied again to what is there now
+            Err(lost) if lost == key && given && matches!(update.source, Source::Replace(_)) => {
+                Err(Status::stale(&target.group_resource(), &attributes.name))
+            }
             Err(_) => Ok(Step::Again),
         }
     }

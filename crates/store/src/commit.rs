@@ -56,6 +56,15 @@ const TIDY_EVERY: Duration = Duration::from_secs(15);
 
 /// Runs until it is told to stop or the log fails.
 pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
+    let work = std::panic::AssertUnwindSafe(|| work(committer, queue));
+    if std::panic::catch_unwind(work).is_err() {
+        // an observer or the log died in the middle: what is shown may lack what is on disk
+        let fatal = committer.lock().options.fatal.clone();
+        fatal("the commit thread died; the next start finds what is on disk");
+    }
+}
+
+fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
     let mut tidied = Instant::now();
     loop {
         let mut batch = Vec::new();

@@ -173,3 +173,56 @@ async fn a_restart_finds_everything_again() {
     let second = Builder::default().log(open()).start().await.unwrap();
     assert_eq!(second.admin().get(&CONFIG_MAPS, "default", "kept").await.unwrap(), before);
 }
+
+#[tokio::test]
+async fn a_watch_by_the_old_path_sees_only_the_name_that_was_authorized() {
+    let cluster = cluster().await;
+    let admin = cluster.admin();
+    for name in ["mine", "other"] {
+        admin.create(&CONFIG_MAPS, "default", config_map(name)).await.unwrap();
+    }
+    let (certificate, key) = cluster.admin_identity();
+    let credentials = client::http::Credentials::Certificate { chain: certificate.into(), key: key.into() };
+    let transport =
+        client::http::HttpTransport::new(&cluster.url(), cluster.authority().as_bytes(), credentials).unwrap();
+    let path = "/api/v1/watch/namespaces/default/configmaps/mine?timeoutSeconds=1";
+    let answer = transport.request(http::Method::GET, path, None, bytes::Bytes::new()).await.unwrap();
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("\"name\":\"mine\"") && !text.contains("\"name\":\"other\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_subresource_of_a_pod_does_not_write_its_metadata() {
+    let cluster = cluster().await;
+    let admin = cluster.admin();
+    account(&admin, "default").await;
+    let pod = doc!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let mut pod = admin.create(&PODS, "default", pod).await.unwrap();
+    pod.entry("metadata").set("labels", doc!({"app": "other"}));
+    pod.entry("spec")
+        .set("ephemeralContainers", doc!([{"name": "e", "image": "i", "terminationMessagePolicy": "File"}]));
+    let changed = admin.update_subresource(&PODS, "ephemeralcontainers", pod).await.unwrap();
+    assert!(changed["metadata"]["labels"].is_null());
+    assert_eq!(changed["spec"]["ephemeralContainers"][0]["name"].str(), "e");
+}
+
+#[tokio::test]
+async fn a_grace_without_end_is_still_a_time() {
+    let cluster = cluster().await;
+    let admin = cluster.admin();
+    account(&admin, "default").await;
+    let pod = doc!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    admin.create(&PODS, "default", pod).await.unwrap();
+    admin.delete(&PODS, "default", "p", doc!({"gracePeriodSeconds": (i64::MAX)})).await.unwrap();
+    let pod = admin.get(&PODS, "default", "p").await.unwrap();
+    assert!(meta::Time::parse(pod["metadata"]["deletionTimestamp"].str()).is_some(), "{:?}", pod["metadata"]);
+}
+
+#[tokio::test]
+async fn a_prefix_of_letters_that_are_none_is_refused_not_a_panic() {
+    let cluster = cluster().await;
+    let body = doc!({"metadata": {"generateName": "é-"}});
+    let refused = cluster.admin().create(&CONFIG_MAPS, "default", body).await.unwrap_err();
+    assert_eq!(refused.code, 422, "{refused}");
+}

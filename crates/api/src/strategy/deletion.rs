@@ -26,7 +26,7 @@ pub fn begin_deletion(resource: &ResourceType, object: &mut Value, requested: Op
     }
     let seconds = pod_grace(object, requested);
     let meta = object.entry("metadata");
-    meta.set("deletionTimestamp", Time(now.0.saturating_add(seconds)).to_string());
+    meta.set("deletionTimestamp", end_of_grace(now.0, seconds).to_string());
     meta.set("deletionGracePeriodSeconds", seconds);
     if let Some(generation) = meta["generation"].as_i64().filter(|g| *g > 0) {
         meta.set("generation", generation + 1);
@@ -40,9 +40,15 @@ fn shorten(object: &mut Value, requested: Option<i64>) -> Grace {
     let Some(current) = meta["deletionGracePeriodSeconds"].as_i64() else { return Grace::None };
     let Some(wanted) = requested.filter(|w| *w < current) else { return Grace::Pending };
     let end = Time::parse(meta["deletionTimestamp"].str()).unwrap_or_default();
-    meta.set("deletionTimestamp", Time(end.0 - current + wanted).to_string());
+    meta.set("deletionTimestamp", end_of_grace(end.0 - current, wanted).to_string());
     meta.set("deletionGracePeriodSeconds", wanted);
     Grace::Seconds(wanted)
+}
+
+/// The last time that can be read back, however long the grace is: years have four digits.
+fn end_of_grace(start: i64, seconds: i64) -> Time {
+    const LAST: i64 = 253_402_207_200;
+    Time(start.saturating_add(seconds).min(LAST))
 }
 
 fn pod_grace(pod: &Value, requested: Option<i64>) -> i64 {

@@ -88,7 +88,15 @@ pub(super) fn update(subresource: &str, new: &mut Value, old: &Value) {
     }
 }
 
+/// These subresources start from the old object: what the body says of metadata counts for nothing but its version.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    let version = new["metadata"]["resourceVersion"].clone();
+    new.set("metadata", old["metadata"].clone());
+    set_or_remove(new.entry("metadata"), "resourceVersion", version);
+}
+
 fn only_ephemeral_containers(new: &mut Value, old: &Value) {
+    keep_metadata(new, old);
     let containers = new["spec"]["ephemeralContainers"].clone();
     new.set("spec", old["spec"].clone());
     new.set("status", old["status"].clone());
@@ -98,6 +106,7 @@ fn only_ephemeral_containers(new: &mut Value, old: &Value) {
 /// `/resize` writes only the resources and resize policies of containers that were there.
 fn only_resources(new: &mut Value, old: &Value) {
     let sent = new["spec"].clone();
+    keep_metadata(new, old);
     new.set("spec", old["spec"].clone());
     new.set("status", old["status"].clone());
     for list in ["containers", "initContainers"] {

@@ -93,7 +93,8 @@ fn namespace(resource: &ResourceType, meta: &Value, path: &Path) -> Vec<Error> {
 /// What is wrong with a name under a rule; `prefix` for a `generateName`.
 pub fn name_errors(rule: NameRule, value: &str, prefix: bool) -> Vec<String> {
     let masked = if prefix && value.len() > 1 && value.ends_with('-') {
-        format!("{}a", &value[..value.len() - 2])
+        let before = value[..value.len() - 1].char_indices().next_back().map_or(0, |(at, _)| at);
+        format!("{}a", &value[..before])
     } else {
         value.to_owned()
     };

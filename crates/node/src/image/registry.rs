@@ -136,6 +136,8 @@ impl Repository<'_> {
         }
         let separator = if realm.contains('?') { '&' } else { '?' };
         let url = Url::parse(&format!("{realm}{separator}{query}")).filter(Url::is_acceptable);
+        // a registry elsewhere must not send us to services of this host
+        let url = url.filter(|u| u.is_tls() || self.base.is_acceptable() && !self.base.is_tls());
         let url = url.ok_or_else(|| Failure::Refused(format!("token service {realm:?} is not acceptable")))?;
         let (status, _, body) = follow(&url, "application/json", self.auth.map(basic).as_deref()).await?;
         let kind = if self.auth.is_some() { "oauth" } else { "anonymous" };

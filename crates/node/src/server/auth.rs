@@ -54,6 +54,8 @@ pub(super) fn attributes(method: &Method, path: &str) -> (&'static str, Vec<&'st
         _ => "",
     };
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    // a websocket comes as GET, but what runs in a container is made, not read
+    let verb = if matches!(first, "exec" | "run" | "attach" | "portForward") { "create" } else { verb };
     let subresources = match first {
         "pods" | "runningpods" | "allocatedPods" => vec!["pods", "proxy"],
         "healthz" => vec!["healthz", "proxy"],
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn paths_become_subresources_of_the_node() {
         for (method, path, want) in [
-            (Method::GET, "/exec/ns/p/c", ("get", vec!["proxy"])),
+            (Method::GET, "/exec/ns/p/c", ("create", vec!["proxy"])),
             (Method::POST, "/exec/ns/p/c", ("create", vec!["proxy"])),
             (Method::GET, "/containerLogs/ns/p/c", ("get", vec!["proxy"])),
             (Method::GET, "/pods", ("get", vec!["pods", "proxy"])),

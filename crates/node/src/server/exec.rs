@@ -11,7 +11,10 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{handshake::derive_accept_key, protocol::Role},
+    tungstenite::{
+        handshake::derive_accept_key,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 
 use super::{
@@ -124,9 +127,14 @@ fn accept(protocol: &'static str, key: &str) -> Response<Body> {
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
+/// Clients send 32 KB at a time.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(Some(1 << 20)).max_frame_size(Some(1 << 20))
+}
+
 async fn open(upgrade: OnUpgrade) -> Option<Socket> {
     match upgrade.await {
-        Ok(raw) => Some(WebSocketStream::from_raw_socket(TokioIo::new(raw), Role::Server, None).await),
+        Ok(raw) => Some(WebSocketStream::from_raw_socket(TokioIo::new(raw), Role::Server, Some(limits())).await),
         Err(error) => {
             tracing::debug!(%error, "an exec was not upgraded");
             None

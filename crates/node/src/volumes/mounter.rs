@@ -18,6 +18,10 @@ pub trait Mounter: Send + Sync {
     fn unmount(&self, at: &Path) -> io::Result<()>;
     /// Whether something is mounted exactly there.
     fn is_mounted(&self, at: &Path) -> bool;
+    /// Everything that is mounted below a folder, whoever mounted it, the deepest first.
+    fn mounted_below(&self, _dir: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
     /// Changes the owner of a file, not of what it links to.
     fn own(&self, path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()>;
 }
@@ -50,6 +54,17 @@ impl Mounter for HostMounter {
             .lines()
             .filter_map(|line| line.split(' ').nth(4))
             .any(|field| unescape(field) == at.as_os_str().as_bytes())
+    }
+
+    fn mounted_below(&self, dir: &Path) -> Vec<PathBuf> {
+        use std::os::unix::ffi::OsStringExt as _;
+        let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
+        let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| PathBuf::from(dir));
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+        let paths = points.map(|field| PathBuf::from(std::ffi::OsString::from_vec(unescape(field))));
+        let mut below: Vec<PathBuf> = paths.filter(|p| p.starts_with(&dir) && *p != dir).collect();
+        below.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+        below
     }
 
     fn own(&self, path: &Path, user: Option<u32>, group: Option<u32>) -> io::Result<()> {

@@ -49,7 +49,7 @@ impl Url {
         self.0.scheme() == other.0.scheme() && self.host() == other.host() && self.port() == other.port()
     }
 
-    fn is_tls(&self) -> bool {
+    pub(super) fn is_tls(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
 
