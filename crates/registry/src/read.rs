@@ -104,6 +104,9 @@ impl Registry {
     }
 }
 
+/// `remainingItemCount` is counted so far; a page must not cost what the whole list costs.
+const COUNTED: usize = 10_000;
+
 struct Page {
     view: View,
     /// Namespace and name of the last object of the page before.
@@ -141,7 +144,8 @@ fn read_page(target: &Target, id: &ResourceId, filter: &Filter, page: Page, opti
         list.continue_token = Some(token::encode(view.revision(), &last.key, filter.namespace.is_some()));
     }
     if options.labels.is_everything() && options.fields.is_everything() {
-        list.remaining = Some(1 + matching.count() as u64);
+        let more = matching.take(COUNTED).count();
+        list.remaining = (more < COUNTED).then_some(1 + more as u64);
     }
     list
 }

@@ -97,7 +97,11 @@ async fn relay<S: futures::Sink<Message> + Unpin>(
             }
             message = outgoing.recv() => match message {
                 Some(message) => {
-                    sink.send(message).await.ok()?;
+                    // a client may read slowly for as long as it likes, but not once it is gone
+                    tokio::select! {
+                        sent = sink.send(message) => sent.ok()?,
+                        () = gone.cancelled() => return None,
+                    }
                     // as long as something comes it is waited for
                     deadline = deadline.map(|_| tokio::time::Instant::now() + DRAIN);
                 }
