@@ -43,10 +43,11 @@ impl Write<'_> {
         if (self.may)(escalate) {
             return Ok(());
         }
+        self.confirm(policy, &Rule::list_of(self.new))?;
         if self.resource == "clusterroles" {
             self.check_aggregation(policy)?;
         }
-        self.confirm(policy, &Rule::list_of(self.new))
+        Ok(())
     }
 
     /// A role that aggregates could come to hold anything.

@@ -178,7 +178,8 @@ fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Stat
         return Ok(());
     }
     let given = version.clone().with_kind(kind);
-    if kind == want.kind && version.group == want.group && api::by_kind(&given).is_some() {
+    let registered = api::by_kind(&given).is_some() || is_retired(&given);
+    if kind == want.kind && version.group == want.group && registered {
         return Err(Status::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({})",
             want.group_version()
@@ -192,6 +193,47 @@ fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Stat
         unregistered(kind, &version.to_string())
     };
     Err(unhandled(kind, &version.version, expected, &why))
+}
+
+/// Versions that upstream can still read though it serves them no more.
+const RETIRED: &[(&str, &str, &[&str])] = &[
+    ("apps", "v1beta1", &["Deployment", "StatefulSet", "ControllerRevision"]),
+    ("apps", "v1beta2", &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"]),
+    ("authentication.k8s.io", "v1alpha1", &["SelfSubjectReview"]),
+    ("authentication.k8s.io", "v1beta1", &["SelfSubjectReview", "TokenReview"]),
+    (
+        "authorization.k8s.io",
+        "v1beta1",
+        &["SelfSubjectRulesReview", "SelfSubjectAccessReview", "SubjectAccessReview", "LocalSubjectAccessReview"],
+    ),
+    ("batch", "v1beta1", &["CronJob"]),
+    ("certificates.k8s.io", "v1alpha1", &["ClusterTrustBundle"]),
+    ("certificates.k8s.io", "v1beta1", &["CertificateSigningRequest", "ClusterTrustBundle", "PodCertificateRequest"]),
+    ("coordination.k8s.io", "v1beta1", &["Lease"]),
+    ("discovery.k8s.io", "v1beta1", &["EndpointSlice"]),
+    ("events.k8s.io", "v1beta1", &["Event"]),
+    ("flowcontrol.apiserver.k8s.io", "v1beta1", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("flowcontrol.apiserver.k8s.io", "v1beta2", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("flowcontrol.apiserver.k8s.io", "v1beta3", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("networking.k8s.io", "v1beta1", &["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"]),
+    ("node.k8s.io", "v1alpha1", &["RuntimeClass"]),
+    ("node.k8s.io", "v1beta1", &["RuntimeClass"]),
+    ("policy", "v1beta1", &["PodDisruptionBudget", "Eviction"]),
+    ("rbac.authorization.k8s.io", "v1alpha1", &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]),
+    ("rbac.authorization.k8s.io", "v1beta1", &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]),
+    ("scheduling.k8s.io", "v1beta1", &["PriorityClass"]),
+    ("storage.k8s.io", "v1alpha1", &["VolumeAttachment", "CSIStorageCapacity", "VolumeAttributesClass"]),
+    (
+        "storage.k8s.io",
+        "v1beta1",
+        &["StorageClass", "VolumeAttachment", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttributesClass"],
+    ),
+];
+
+fn is_retired(gvk: &GroupVersionKind) -> bool {
+    RETIRED.iter().any(|(group, version, kinds)| {
+        *group == gvk.group && *version == gvk.version && kinds.contains(&gvk.kind.as_str())
+    })
 }
 
 /// The name of the Go package that holds a group's internal types.
@@ -265,4 +307,25 @@ fn refused(error: document::patch::PatchError) -> Status {
 fn not_of_type(why: &str, shown: &str) -> Status {
     let error = Error::invalid(&"patch".into(), shown, why);
     Status::invalid(&GroupKind::default(), "", vec![error])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_version_is_another_version_and_an_unknown_one_is_no_kind() {
+        let row = api::find("rbac.authorization.k8s.io", "v1", "roles").unwrap();
+        let check = |version: &str, want: &str| {
+            let body = format!(r#"{{"apiVersion":"rbac.authorization.k8s.io/{version}","kind":"Role"}}"#);
+            let found = decode(Some(Body::Json(body.into())), &Expected::of(row), FieldValidation::Warn);
+            let message = found.err().map(|e| e.message).unwrap_or_default();
+            assert!(message.contains(want), "{message}");
+        };
+        check(
+            "v1beta1",
+            "the API version in the data (rbac.authorization.k8s.io/v1beta1) does not match the expected API version (rbac.authorization.k8s.io/v1)",
+        );
+        check("v7", "no kind \"Role\" is registered");
+    }
 }

@@ -80,9 +80,9 @@ pub(super) fn binding(object: &Value, namespaced: bool) -> Vec<Error> {
     if !kinds.contains(&role["kind"].str()) {
         check.push(Error::not_supported(&path.child("kind"), role["kind"].str(), kinds));
     }
-    match role["name"].str() {
-        "" => late.required(&path.child("name"), ""),
-        name => check.format(&path.child("name"), name, &names::path_segment(name)),
+    let name = role["name"].str();
+    if !name.is_empty() {
+        check.format(&path.child("name"), name, &names::path_segment(name));
     }
     for (n, subject) in object["subjects"].items().iter().enumerate() {
         let at = Path::root("subjects").index(n);
@@ -90,6 +90,10 @@ pub(super) fn binding(object: &Value, namespaced: bool) -> Vec<Error> {
             late.required(&at.child("name"), "");
         }
         subject_kind(&mut check, subject, namespaced, &at);
+    }
+    // the declarative rules go along the type: subjects come first
+    if name.is_empty() {
+        late.required(&path.child("name"), "");
     }
     check.errors.append(&mut late.errors);
     check.errors
@@ -124,4 +128,17 @@ pub(super) fn binding_update(new: &Value, old: &Value, namespaced: bool) -> Vec<
         errors.push(Error::invalid(&Path::root("roleRef"), value, "field is immutable"));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use document::doc;
+
+    #[test]
+    fn missing_names_come_last_and_the_subjects_before_the_roles() {
+        let object = doc!({"roleRef": {"apiGroup": GROUP, "kind": "Role"}, "subjects": [{"kind": "Robot"}]});
+        let fields: Vec<String> = binding(&object, false).iter().map(|e| e.path.to_string()).collect();
+        assert_eq!(fields, ["roleRef.kind", "subjects[0].kind", "subjects[0].name", "roleRef.name"]);
+    }
 }

@@ -58,20 +58,20 @@ fn resource_covered(set: &[String], resource: &str) -> bool {
     })
 }
 
-/// Rules of a single resource and group and nothing else, merged over their verbs (kept as they come).
+/// Rules of a single resource and group, and of one name or none, merged over their verbs (kept as they come).
 fn compact(atoms: Vec<Rule>) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
     let simple = |r: &Rule| {
-        r.resource_names.is_empty()
+        r.resource_names.len() <= 1
             && r.non_resource_urls.is_empty()
             && r.api_groups.len() == 1
             && r.resources.len() == 1
     };
     for atom in atoms {
-        let known = out
-            .iter_mut()
-            .find(|r| simple(r) && simple(&atom) && r.api_groups == atom.api_groups && r.resources == atom.resources);
-        match known {
+        let alike = |r: &Rule| {
+            r.api_groups == atom.api_groups && r.resources == atom.resources && r.resource_names == atom.resource_names
+        };
+        match out.iter_mut().find(|r| simple(r) && simple(&atom) && alike(r)) {
             Some(rule) => rule.verbs.extend(atom.verbs),
             None => out.push(atom),
         }

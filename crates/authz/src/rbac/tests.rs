@@ -259,14 +259,16 @@ fn a_role_may_grant_only_what_its_writer_holds() {
     assert_eq!(refusal(&policy, "roles", None, &fine, false), None);
     let wide = role(
         r#"{"verbs":["update","create","create"],"apiGroups":[""],"resources":["pods","secrets"]},
-           {"verbs":["get"],"apiGroups":[""],"resources":["secrets"],"resourceNames":["s"]}"#,
+           {"verbs":["get","update"],"apiGroups":[""],"resources":["secrets"],"resourceNames":["s","t"]}"#,
     );
     let want = concat!(
         r#"roles.rbac.authorization.k8s.io "x" is forbidden: user "u" (groups=["g1" "g2"]) is attempting to grant RBAC permissions not currently held:"#,
         "\n",
         r#"{APIGroups:[""], Resources:["pods"], Verbs:["update" "create" "create"]}"#,
         "\n",
-        r#"{APIGroups:[""], Resources:["secrets"], ResourceNames:["s"], Verbs:["get"]}"#,
+        r#"{APIGroups:[""], Resources:["secrets"], ResourceNames:["s"], Verbs:["get" "update"]}"#,
+        "\n",
+        r#"{APIGroups:[""], Resources:["secrets"], ResourceNames:["t"], Verbs:["get" "update"]}"#,
         "\n",
         r#"{APIGroups:[""], Resources:["secrets"], Verbs:["update" "create" "create"]}"#,
     );
@@ -287,6 +289,9 @@ fn an_aggregation_rule_needs_everything() {
     let want = r#"clusterroles.rbac.authorization.k8s.io "x" is forbidden: must have cluster-admin privileges to use the aggregationRule"#;
     let mut policy = Policy::default();
     assert_eq!(refusal(&policy, "clusterroles", None, role, false), Some((403, want.into())));
+    let rules = r#""rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}],"aggregationRule""#;
+    let first = refusal(&policy, "clusterroles", None, &role.replace(r#""aggregationRule""#, rules), false);
+    assert!(first.is_some_and(|(_, text)| text.contains("not currently held")), "rights of its own are named first");
     add(
         &mut policy,
         "clusterroles",
