@@ -87,7 +87,7 @@ impl ServiceAccounts {
         } else {
             &claims.aud
         };
-        let audiences: Vec<String> = own.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        let audiences: Vec<String> = wanted.iter().filter(|a| own.contains(a)).cloned().collect();
         if audiences.is_empty() && !self.audiences.is_empty() {
             let shown = |list: &[String]| list.iter().map(|s| meta::goquote::quote(s)).collect::<Vec<_>>().join(" ");
             let text =

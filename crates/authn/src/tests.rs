@@ -189,6 +189,9 @@ fn signatures_issuers_and_audiences_are_checked() {
     let view = view(vec![account()]);
     let token = signer.sign(&claims(""));
     assert_eq!(review(&chain, &token, &["vault"], &view), Ok(ACCOUNT.into()));
+    let asked = ["vault", "mail", "api"].map(str::to_owned);
+    let found = chain.review(&token, &asked, &view).map(|found| found.audiences.clone()).unwrap_or_default();
+    assert_eq!(found, ["vault", "api"], "in the order in which they were asked for");
     let other = r#"token audiences ["api" "vault"] is invalid for the target audiences ["mail"]"#;
     assert_eq!(review(&chain, &token, &["mail"], &view), refused(other));
     let broken = "go-jose/go-jose: error in cryptographic primitive";
