@@ -157,10 +157,11 @@ async fn evict(
     options: &WriteOptions,
 ) -> Result<Outcome, Status> {
     let name = passage.attributes().name.as_str();
+    let view = registry.store.view();
+    let eviction = admit_eviction(registry, passage, target, &view, eviction, options.dry_run)?;
     if eviction["metadata"]["name"].str() != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let view = registry.store.view();
     let key = target.key(&passage.attributes().namespace, name)?;
     let found = view.get(&key).ok_or_else(|| Status::not_found(&target.group_resource(), name))?;
     let pod = api::read(target.resource, &found);
@@ -174,6 +175,25 @@ async fn evict(
     let main = Target { subresource: None, ..target };
     registry.delete_one(passage, main, &passage.attributes().namespace, name, &delete, Value::Null).await?;
     Ok(Outcome::new(201, Answer::Status(Status { code: 201, ..Status::success(None) })))
+}
+
+/// The admission of the Eviction itself; that of the deletion follows with it.
+fn admit_eviction(
+    registry: &Registry,
+    passage: &Passage,
+    target: Target,
+    view: &store::View,
+    eviction: Value,
+    dry_run: bool,
+) -> Result<Value, Status> {
+    let may = |attributes: Attributes| passage.may(attributes);
+    let mut review = review(passage, target, Operation::Create, view, &may, dry_run);
+    review.kind = meta::GroupVersionKind::new("policy", "v1", "Eviction");
+    review.name = &passage.attributes().name;
+    review.object = Some(eviction);
+    registry.gate.mutate(passage, &mut review)?;
+    registry.gate.validate(passage, &mut review)?;
+    Ok(review.object.take().unwrap_or_default())
 }
 
 /// Budgets are counted by a controller that is not built yet: a running pod under one is not evicted.
