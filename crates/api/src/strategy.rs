@@ -2,6 +2,7 @@
 //! deletion. Called by `registry::write`; pure functions of the objects. Not here: defaults (tables), admission.
 
 mod batch;
+mod certificates;
 mod core;
 mod deletion;
 mod generic;
@@ -55,12 +56,17 @@ pub fn prepare_update(
     old: &Value,
     context: &Context<'_>,
 ) -> Vec<Need> {
+    // taken before the reset: `status` shows conditions as fields that are not its own, but refuses changes of them
+    let conditions = new["status"]["conditions"].clone();
     generic::reset(resource, subresource, new, old);
     let mut needs = Vec::new();
     match (resource.group, resource.plural) {
         ("", "pods") => pod::update(subresource, new, old),
         ("", "services") if subresource.is_empty() => needs = service::update(new, old),
         ("", _) => core::update(resource.plural, subresource, new, old, context),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificates::update_signing_request(subresource, conditions, new, old, context);
+        }
         ("apps", "daemonsets") if subresource.is_empty() => core::update_daemon_set(new, old),
         ("apps", "statefulsets") if subresource.is_empty() => core::claim_templates(new),
         _ => {}

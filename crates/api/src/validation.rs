@@ -3,6 +3,7 @@
 
 mod address;
 mod batch;
+mod certificates;
 mod check;
 mod core;
 mod cron;
@@ -47,8 +48,8 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("batch", "cronjobs") => batch::cron_job(object, None),
         ("batch", "jobs") => batch::job(object),
         ("", "events") | ("events.k8s.io", "events") => small::event(resource, object),
-        ("certificates.k8s.io", "clustertrustbundles") => small::trust_bundle(object),
-        ("certificates.k8s.io", "podcertificaterequests") => small::pod_certificate(object),
+        ("certificates.k8s.io", "clustertrustbundles") => certificates::trust_bundle(object),
+        ("certificates.k8s.io", "podcertificaterequests") => certificates::pod_certificate(object),
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(object),
         ("networking.k8s.io", "ipaddresses") => small::ip_address(object),
         ("networking.k8s.io", "servicecidrs") => small::service_cidr(object),
@@ -63,7 +64,7 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("", "resourcequotas") => policy::quota(object),
         ("apiregistration.k8s.io", "apiservices") => policy::api_service(object),
         ("autoscaling", "horizontalpodautoscalers") if resource.version == "v2" => policy::autoscaler(object),
-        ("certificates.k8s.io", "certificatesigningrequests") => policy::signing_request(object),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificates::signing_request(object),
         ("coordination.k8s.io", "leases") => policy::lease(object),
         ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice(object),
         ("networking.k8s.io", "ingressclasses") => networking::ingress_class(object),
@@ -103,7 +104,13 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("apps", "statefulsets") => workload::stateful_set_update(subresource, new, old),
         ("batch", "cronjobs") if subresource.is_empty() => batch::cron_job(new, Some(old)),
         ("batch", "jobs") => batch::job_update(subresource, new, old),
-        ("certificates.k8s.io", "clustertrustbundles") => small::trust_bundle_update(new, old),
+        ("certificates.k8s.io", "clustertrustbundles") => certificates::trust_bundle_update(new, old),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificates::signing_request_update(subresource, new, old)
+        }
+        ("certificates.k8s.io", "podcertificaterequests") => {
+            certificates::pod_certificate_update(subresource, new, old)
+        }
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(new),
         ("storage.k8s.io", "csinodes") => small::csi_node(new),
         ("storage.k8s.io", "volumeattachments") => small::attachment_update(new, old),

@@ -1,4 +1,4 @@
-//! Kinds with few rules: events, addresses, CSI objects, attachments, trust bundles, pod certificates, flow control.
+//! Kinds with few rules: events, addresses, CSI objects, attachments, flow control.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use meta::names;
 use super::address::legacy_cidr;
 use super::check::{Check, each, same};
 use super::pod::csi_driver_name;
-use super::policy::signer_name;
 use super::shown;
 use crate::ResourceType;
 
@@ -220,63 +219,6 @@ pub(super) fn attributes_class_update(new: &Value, old: &Value) -> Vec<Error> {
     check.immutable(&Path::root("driverName"), &new["driverName"], &old["driverName"]);
     if !same(&new["parameters"], &old["parameters"]) {
         check.forbidden(&Path::root("parameters"), "updates to parameters are forbidden.");
-    }
-    check.errors
-}
-
-pub(super) fn trust_bundle(object: &Value) -> Vec<Error> {
-    let mut check = Check::default();
-    let (spec, name) = (&object["spec"], object["metadata"]["name"].str());
-    let (signer, at) = (spec["signerName"].str(), Path::from("metadata.name"));
-    if signer.is_empty() {
-        if name.contains(':') {
-            check.invalid(&at, name, "ClusterTrustBundle without signer name must not have \":\" in its name");
-        } else {
-            check.format(&at, name, &names::dns1123_subdomain(name));
-        }
-    } else {
-        let prefix = format!("{}:", signer.replace('/', ":"));
-        match name.strip_prefix(&prefix) {
-            None => {
-                let detail = format!("ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}");
-                check.invalid(&at, name, &detail);
-            }
-            Some(rest) => check.format(&at, name, &names::dns1123_subdomain(rest)),
-        }
-        signer_name(&mut check, signer, &Path::from("spec.signerName"));
-    }
-    if !spec["trustBundle"].str().contains("-----BEGIN CERTIFICATE-----") {
-        check.invalid(&Path::from("spec.trustBundle"), "<value omitted>", "at least one trust anchor must be provided");
-    }
-    check.errors
-}
-
-pub(super) fn trust_bundle_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check { errors: trust_bundle(new) };
-    check.immutable(&Path::from("spec.signerName"), &new["spec"]["signerName"], &old["spec"]["signerName"]);
-    check.errors
-}
-
-pub(super) fn pod_certificate(object: &Value) -> Vec<Error> {
-    let mut check = Check::default();
-    let (spec, path) = (&object["spec"], Path::root("spec"));
-    signer_name(&mut check, spec["signerName"].str(), &path.child("signerName"));
-    for field in ["podName", "serviceAccountName", "nodeName"] {
-        let name = spec[field].str();
-        check.format(&path.child(field), name, &names::dns1123_subdomain(name));
-    }
-    for field in ["podUID", "serviceAccountUID", "nodeUID"] {
-        if spec[field].str().is_empty() {
-            check.invalid(&path.child(field), "", "must not be empty");
-        }
-    }
-    let (stub, key) = (!spec["stubPKCS10Request"].is_empty(), !spec["pkixPublicKey"].is_empty());
-    if stub == key {
-        let mut error = Error::invalid(&path, "", "");
-        error.body =
-            "Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"
-                .into();
-        check.push(error);
     }
     check.errors
 }

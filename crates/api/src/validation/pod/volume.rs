@@ -324,7 +324,7 @@ fn trust_bundle(check: &mut Check, bundle: &Value, at: &Path) {
 
 fn pod_certificate(check: &mut Check, certificate: &Value, at: &Path, taken: &mut BTreeSet<String>, volume: &Path) {
     const KEYS: [&str; 6] = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
-    crate::validation::policy::signer_name(check, certificate["signerName"].str(), &at.child("signerName"));
+    crate::validation::certificates::signer_name(check, certificate["signerName"].str(), &at.child("signerName"));
     let key = certificate["keyType"].str();
     if !KEYS.contains(&key) {
         check.push(Error::not_supported(&at.child("keyType"), key, &KEYS));
