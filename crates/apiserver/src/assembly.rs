@@ -81,6 +81,7 @@ pub async fn assemble(parts: Parts) -> Result<Assembled, StartError> {
         .enter(insiders.api_server(), Attributes::resource("create", "", "v1", "namespaces", "", ""))
         .map_err(StartError::Bootstrap)?;
     registry.bootstrap(&passage, &parts.published).await.map_err(StartError::Bootstrap)?;
+    registry.act_as(passage);
     let server = Server::bind(parts.server, registry.clone()).await?;
     Ok(Assembled { server, registry, gate, store, insiders: Arc::new(insiders) })
 }

@@ -153,6 +153,9 @@ impl Handler {
         let request = authn::Request { peer: connection.certificates.as_ref(), headers: &head.headers };
         let caller = gate.authenticate(&request).map_err(|status| Box::new(head.refuse(&status)))?;
         notes.warnings.extend(caller.warnings().iter().cloned());
+        if let Some(secret) = caller.used_secret() {
+            self.registry.note_used_secret(secret);
+        }
         gate.enter(caller, head.route.attributes.clone()).map_err(|refused| {
             let mut reply = head.refuse(&refused);
             reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -45,8 +45,16 @@ pub(crate) fn start(tasks: &mut Tasks, config: &Config, world: &World) {
         vec![format!("{}/{}", known.key.namespace, known.facts)]
     });
     let queue = WorkQueue::new();
-    let changed = queue.clone();
-    secrets.on_change(move |change| changed.add((change.key.namespace.to_string(), change.key.name.to_string())));
+    let (changed, references) = (queue.clone(), WorkQueue::new());
+    let deleted = references.clone();
+    secrets.on_change(move |change| {
+        let (namespace, name) = (change.key.namespace.to_string(), change.key.name.to_string());
+        match (&change.old, &change.new) {
+            (Some(old), None) => deleted.add((namespace, old.facts.clone(), name)),
+            _ => changed.add((namespace, name)),
+        }
+    });
+    tasks.work(1, &references, &Arc::new(References { api: world.api.clone() }));
     let (gone, of_account) = (queue.clone(), secrets.clone());
     accounts.on_change(move |change| {
         for secret in of_account.by(&format!("{}/{}", change.key.namespace, change.key.name)) {
@@ -61,6 +69,35 @@ pub(crate) fn start(tasks: &mut Tasks, config: &Config, world: &World) {
         secrets,
     };
     tasks.work(1, &queue, &Arc::new(work));
+}
+
+/// A Secret that is gone leaves the list of its ServiceAccount: namespace, ServiceAccount, Secret.
+struct References {
+    api: Api,
+}
+
+impl Work<(String, String, String)> for References {
+    const NAME: &'static str = "serviceaccount-token-controller";
+
+    async fn sync(&self, (namespace, account, secret): (String, String, String)) -> Outcome {
+        let account = match self.api.get(&SERVICE_ACCOUNTS, &namespace, &account).await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            outcome => outcome?,
+        };
+        if let Some(command) = without(account, &secret) {
+            command.perform(&self.api).await?;
+        }
+        Ok(None)
+    }
+}
+
+fn without(mut account: Value, secret: &str) -> Option<Command> {
+    let is = |reference: &Value| reference["name"].str() == secret;
+    if !account["secrets"].items().iter().any(is) {
+        return None;
+    }
+    account.entry("secrets").make_list().retain(|reference| !is(reference));
+    Some(Command::Update { resource: SERVICE_ACCOUNTS, subresource: "", object: account })
 }
 
 impl Work<(String, String)> for TokenSecrets {
@@ -154,6 +191,14 @@ mod tests {
         assert_eq!(object["metadata"]["annotations"][ACCOUNT_UID].str(), "u");
         assert_eq!(asked.map(|t| (t.account, t.secret)), Some(("a".into(), "s".into())));
         assert_eq!(plan_it(object, &mut None), None);
+    }
+
+    #[test]
+    fn a_secret_that_is_gone_leaves_its_accounts_list() {
+        let account = doc!({"metadata": {"name": "a"}, "secrets": [{"name": "s"}, {"name": "t"}]});
+        let Some(Command::Update { object, .. }) = without(account.clone(), "s") else { panic!("an update is due") };
+        assert_eq!(object["secrets"], doc!([{"name": "t"}]));
+        assert_eq!(without(account, "u"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod read;
 mod service;
 mod subresource;
 mod target;
+mod used_secret;
 pub mod virtuals;
 mod watch;
 pub mod write;
@@ -49,6 +50,8 @@ pub struct Registry {
     pub(crate) addresses: store::Slot<service::Allocated>,
     /// Writers of Services take turns.
     pub(crate) services: tokio::sync::Mutex<()>,
+    /// The server itself.
+    pub(crate) system: std::sync::OnceLock<gate::Passage>,
 }
 
 /// A body as it arrived: decoded only when the type is known.
@@ -95,7 +98,9 @@ impl Registry {
         signer: Arc<issuer::TokenSigner>,
     ) -> Arc<Self> {
         let addresses = store.observe(service::Addresses);
-        Arc::new(Registry { config, gate, store, writer, signer, addresses, services: tokio::sync::Mutex::new(()) })
+        let services = tokio::sync::Mutex::new(());
+        let system = std::sync::OnceLock::new();
+        Arc::new(Registry { config, gate, store, writer, signer, addresses, services, system })
     }
 
     /// Signs tokens; for the controller of token Secrets.
