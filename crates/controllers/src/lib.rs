@@ -3,6 +3,7 @@
 //!
 //! Not here: workloads, endpoints, quota and the other loops of upstream; they come with later issues.
 
+mod certificates;
 mod clusterrole_aggregation;
 mod command;
 mod driver;
@@ -19,6 +20,7 @@ use client::Api;
 use meta::UserInfo;
 use meta::user::AUTHENTICATED;
 
+pub use certificates::{CertificateToSign, SignCertificate};
 pub use selection::{Selection, UnknownController};
 pub use token_secret::{LegacyToken, SignLegacyToken};
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub root_ca: Arc<str>,
     /// Makes tokens for Secrets of the ServiceAccount token type; `None`: none are made.
     pub sign_legacy_token: Option<SignLegacyToken>,
+    /// Signs certificates for approved requests; `None`: none are signed.
+    pub sign_certificate: Option<SignCertificate>,
 }
 
 /// The name under which `run` reads for all loops, and writes token Secrets.
@@ -53,6 +57,21 @@ struct World {
 
 /// In alphabetical order.
 const CONTROLLERS: &[Controller] = &[
+    Controller {
+        name: "certificatesigningrequest-approving-controller",
+        account: "certificate-controller",
+        start: certificates::start_approver,
+    },
+    Controller {
+        name: "certificatesigningrequest-cleaner-controller",
+        account: "certificate-controller",
+        start: certificates::start_cleaner,
+    },
+    Controller {
+        name: "certificatesigningrequest-signing-controller",
+        account: "certificate-controller",
+        start: certificates::start_signer,
+    },
     Controller {
         name: "clusterrole-aggregation-controller",
         account: "clusterrole-aggregation-controller",

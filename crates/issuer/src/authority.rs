@@ -19,6 +19,12 @@ pub enum CertificateError {
     Authority,
     #[error("{0:?} is neither a DNS name nor an IP address")]
     Name(String),
+    #[error("the certificate request cannot be read or is not signed by its own key")]
+    Request,
+    #[error("unrecognized usage value: {0:?}")]
+    Usage(String),
+    #[error("the certificate authority has expired")]
+    Expired,
     #[error("the certificate could not be made")]
     Failed,
 }
@@ -121,6 +127,14 @@ impl CertificateAuthority {
         let key = KeyPair::from_pem(&identity.key).map_err(|_| CertificateError::Authority)?;
         let issuer = Issuer::from_ca_cert_pem(&identity.certificate, key).map_err(|_| CertificateError::Authority)?;
         Ok(CertificateAuthority { issuer: Arc::new(issuer), certificate: identity.certificate.as_str().into() })
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.issuer.key()
     }
 
     /// The authority's own certificate in PEM: what others trust.

@@ -10,7 +10,7 @@ use apiserver::assembly::{Assembled, Parts, assemble, issuer_documents};
 use apiserver::config::{Config, KubeletClient, Listener, Tls};
 use apiserver::local::Local;
 use client::Api;
-use issuer::{Names, Pki, SigningKey, TokenSigner};
+use issuer::{CertificateAuthority, Names, Pki, SigningKey, TokenSigner};
 use meta::UserInfo;
 use registry::bootstrap::{Published, first_address};
 use tokio::task::JoinHandle;
@@ -38,6 +38,8 @@ pub(crate) struct Running {
     pub url: String,
     pub dir: PathBuf,
     root_ca: String,
+    /// Signs certificates for approved requests.
+    signing_authority: CertificateAuthority,
     assembled: Arc<Loops>,
     serving: JoinHandle<()>,
     loops: Vec<JoinHandle<()>>,
@@ -84,6 +86,7 @@ impl Running {
         let service_range = service_range(flags)?;
         let pki = make_pki(flags, &dir, &node, service_range)?;
         let signing = signing_key(flags, &dir)?;
+        let signing_authority = signing_authority(flags, &pki)?;
         let files = Files::read(flags, &pki, &signing)?;
         let url = format!("https://{}", host_port(flags.bind_address, flags.secure_port));
         let parts = parts(flags, &node, &dir, &pki, &files, signing, service_range)?;
@@ -97,6 +100,7 @@ impl Running {
             url,
             dir,
             root_ca: files.root_ca,
+            signing_authority,
             assembled,
             serving,
             loops: Vec::new(),
@@ -147,10 +151,17 @@ impl Running {
             let account = issuer::Reference { name: token.account, uid: token.account_uid };
             signer.sign_legacy(&token.namespace, &token.secret, &account).ok()
         };
+        let authority = self.signing_authority.clone();
+        let sign_certificate = move |wanted: &controllers::CertificateToSign| {
+            let (request, usages) = (&*wanted.request, &*wanted.usages);
+            let request = issuer::CertificateRequest { request, usages, seconds: wanted.seconds };
+            authority.sign_request(&request).map_err(|e| e.to_string())
+        };
         let config = controllers::Config {
             selection: controllers::Selection::parse(&flags.controllers)?,
             root_ca: self.root_ca.as_str().into(),
             sign_legacy_token: Some(Arc::new(sign)),
+            sign_certificate: Some(Arc::new(sign_certificate)),
         };
         let loops = self.assembled.clone();
         let api_for = move |name: &str| loops.api(controllers::identity(name));
@@ -380,12 +391,18 @@ fn open_log(storage: Storage, dir: &Path) -> anyhow::Result<Box<dyn store::Log>>
     })
 }
 
+/// The authority of the flags, else our own.
+fn signing_authority(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<CertificateAuthority> {
+    let (certificate, key) = match (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return Ok(pki.authority.clone()),
+        _ => anyhow::bail!("--cluster-signing-cert-file and --cluster-signing-key-file go together"),
+    };
+    let identity = issuer::Identity { certificate: read(certificate)?, key: read(key)? };
+    CertificateAuthority::load(&identity).with_context(|| certificate.display().to_string())
+}
+
 fn log_flags_without_effect(flags: &ServerFlags) {
-    if flags.cluster_signing_cert_file.is_some() || flags.cluster_signing_key_file.is_some() {
-        tracing::warn!(
-            "--cluster-signing-cert-file and --cluster-signing-key-file do nothing yet: certificate requests are not signed"
-        );
-    }
     if flags.endpoint_reconciler_type != "none" {
         tracing::debug!(kind = flags.endpoint_reconciler_type, "--endpoint-reconciler-type");
     }

@@ -184,6 +184,7 @@ async fn run_controllers(reach: Reach, root_ca: String, stop: watch::Receiver<bo
         selection: controllers::Selection::parse(["*"]).unwrap_or_default(),
         root_ca: root_ca.into(),
         sign_legacy_token: None,
+        sign_certificate: None,
     };
     let api_for = move |name: &str| reach.api(controllers::identity(name));
     controllers::run(config, api_for, stopped(stop)).await;
