@@ -3,7 +3,7 @@
 
 use api::ResourceType;
 use document::object::Head;
-use document::{Object, Type, Value, json};
+use document::{Object, Type, Value, doc, json};
 use meta::{Status, Time};
 use registry::Query;
 
@@ -231,30 +231,37 @@ impl Maker {
         if columns { json::write(&api::columns::definitions(self.row), out) } else { out.extend_from_slice(b"null") }
     }
 
-    /// An object of this kind that says nothing but a revision: what a bookmark carries.
-    pub(crate) fn push_bookmark(&self, revision: &str, out: &mut Vec<u8>) {
+    /// An object of this kind that says nothing but a revision, or also that the initial events have ended: what a
+    /// bookmark carries.
+    pub(crate) fn push_bookmark(&self, revision: &str, initial_end: bool, out: &mut Vec<u8>) {
+        let mut metadata = doc!({"resourceVersion": revision});
+        if initial_end {
+            metadata.set("annotations", doc!({"k8s.io/initial-events-end": "true"}));
+        }
         match self.form.shape {
-            Shape::Whole => json::write(&self.blank(revision), out),
+            Shape::Whole => json::write(&self.blank(metadata), out),
             Shape::Partial { version } | Shape::PartialList { version } => {
                 push_partial_head(version, out);
-                out.extend_from_slice(format!("{{\"resourceVersion\":\"{revision}\"}}}}").as_bytes());
+                json::write(&metadata, out);
+                out.push(b'}');
             }
             Shape::Table { version } => {
                 push_table_head(version, revision, "", out);
                 self.push_columns(false, out);
                 out.extend_from_slice(b",\"rows\":[{\"cells\":");
-                let tree = self.blank(revision);
+                let tree = self.blank(metadata.clone());
                 json::write(&Value::List(api::columns::cells(self.row, &tree, Time::now(), false)), out);
                 out.extend_from_slice(b",\"object\":");
                 push_partial_head(version, out);
-                out.extend_from_slice(format!("{{\"resourceVersion\":\"{revision}\"}}}}}}]}}").as_bytes());
+                json::write(&metadata, out);
+                out.extend_from_slice(b"}}]}");
             }
         }
     }
 
-    fn blank(&self, revision: &str) -> Value {
+    fn blank(&self, metadata: Value) -> Value {
         let api_version = self.row.api_version();
-        let mut value = document::doc!({"kind": (self.row.kind), "apiVersion": api_version, "metadata": {"resourceVersion": revision}});
+        let mut value = doc!({"kind": (self.row.kind), "apiVersion": api_version, "metadata": metadata});
         document::normalize(&mut value, self.row.type_);
         value
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use document::{Object, proto};
 use futures::FutureExt;
-use meta::Status;
+use meta::{Revision, Status};
 use registry::Watch;
 use store::{Event, EventKind, Watcher};
 use tokio::time::{Instant, Interval, sleep_until};
@@ -34,6 +34,7 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
     let stream = Stream {
         frames: Frames { maker: maker.with_row(watch.resource), columns_sent: false },
         initial: watch.initial.into_iter(),
+        initial_end: watch.initial_end,
         watcher: watch.watcher,
         bookmarks: watch.bookmarks.then(|| interval(BOOKMARKS)),
         deadline: Instant::now() + timeout,
@@ -63,6 +64,8 @@ fn interval(period: Duration) -> Interval {
 struct Stream {
     frames: Frames,
     initial: std::vec::IntoIter<std::sync::Arc<Object>>,
+    /// The end of `initial` is still to be said, by a bookmark of this revision.
+    initial_end: Option<Revision>,
     watcher: Watcher,
     bookmarks: Option<Interval>,
     deadline: Instant,
@@ -78,6 +81,9 @@ impl Stream {
                 return Some(out.into());
             }
         }
+        if let Some(revision) = self.initial_end.take() {
+            self.frames.bookmark(revision, true, &mut out);
+        }
         if !out.is_empty() {
             return Some(out.into());
         }
@@ -86,7 +92,7 @@ impl Stream {
             event = self.watcher.next() => event?,
             () = sleep_until(self.deadline) => return None,
             () = tick(&mut self.bookmarks) => {
-                self.frames.bookmark(&self.watcher.revision().to_string(), &mut out);
+                self.frames.bookmark(self.watcher.revision(), false, &mut out);
                 return Some(out.into());
             }
         };
@@ -134,9 +140,9 @@ impl Frames {
         self.frame(name, body, out);
     }
 
-    fn bookmark(&mut self, revision: &str, out: &mut Vec<u8>) {
+    fn bookmark(&mut self, revision: Revision, initial_end: bool, out: &mut Vec<u8>) {
         let mut body = Vec::new();
-        self.maker.push_bookmark(revision, &mut body);
+        self.maker.push_bookmark(&revision.to_string(), initial_end, &mut body);
         self.frame("BOOKMARK", body, out);
     }
 

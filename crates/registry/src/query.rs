@@ -165,33 +165,40 @@ impl ListOptions {
 
     fn check_watch(&self, path: &Path, errors: &mut Vec<Error>) {
         let matching = self.resource_version_match.as_str();
-        if self.send_initial_events.is_some() {
-            // The gate WatchList counts as off until watches can begin with the objects that are there.
+        if self.send_initial_events.is_some() && matching != "NotOlderThan" {
             errors.push(Error::forbidden(
-                &"sendInitialEvents".into(),
-                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+                path,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
+        }
+        if matching.is_empty() {
             return;
         }
-        if !matching.is_empty() {
+        if self.send_initial_events.is_none() {
             errors.push(Error::forbidden(
                 path,
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             ));
-            if matching != "NotOlderThan" {
-                errors.push(Error::not_supported(path, matching, &["NotOlderThan"]));
-            }
+        }
+        if matching != "NotOlderThan" {
+            errors.push(Error::not_supported(path, matching, &["NotOlderThan"]));
+        }
+        if !self.continue_token.is_empty() {
+            errors.push(Error::forbidden(path, "resourceVersionMatch is forbidden when continue is provided"));
         }
     }
 
     fn check_list(&self, path: &Path, errors: &mut Vec<Error>) {
         let matching = self.resource_version_match.as_str();
+        if !matching.is_empty() {
+            self.check_list_match(path, matching, errors);
+        }
         if self.send_initial_events.is_some() {
             errors.push(Error::forbidden(&"sendInitialEvents".into(), "sendInitialEvents is forbidden for list"));
         }
-        if matching.is_empty() {
-            return;
-        }
+    }
+
+    fn check_list_match(&self, path: &Path, matching: &str, errors: &mut Vec<Error>) {
         if self.resource_version.is_empty() {
             errors.push(Error::forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
         }
@@ -329,6 +336,30 @@ mod tests {
         assert_eq!(query.get("x"), Some("1 2"));
         assert!(query.wants_watch());
         assert_eq!(query.list_options(false).unwrap().limit, 5);
+    }
+
+    #[test]
+    fn a_watch_may_ask_for_initial_events_only_from_not_older_than() {
+        let check = |text: &str| Query::parse(text).list_options(true).map(|o| o.send_initial_events);
+        let wants = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(check(wants).unwrap(), Some(true));
+        for (text, want) in [
+            (
+                "sendInitialEvents=false",
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            (
+                "resourceVersionMatch=NotOlderThan",
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
+            (
+                "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x",
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ),
+        ] {
+            let message = check(text).unwrap_err().message;
+            assert_eq!(message, format!("ListOptions.meta.k8s.io \"\" is invalid: {want}"));
+        }
     }
 
     #[test]
