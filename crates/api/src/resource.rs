@@ -166,7 +166,8 @@ impl ResourceType {
     }
 
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.group, self.kind)
+        // events of both groups are one internal type, which errors name
+        GroupKind::new(if self.group == "events.k8s.io" { "" } else { self.group }, self.kind)
     }
 
     pub fn group_resource(&self) -> GroupResource {

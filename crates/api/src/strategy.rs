@@ -41,6 +41,7 @@ pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Con
         ("", _) => core::create(resource.plural, object, context),
         ("batch", _) => batch::create(resource.plural, object),
         ("certificates.k8s.io", "certificatesigningrequests") => core::create_csr(object, context),
+        ("coordination.k8s.io", "leases") => core::lease(object, None),
         ("apps", "daemonsets") => core::create_daemon_set(object),
         ("apps", "statefulsets") => core::claim_templates(object),
         _ => {}
@@ -69,6 +70,7 @@ pub fn prepare_update(
         }
         ("apps", "daemonsets") if subresource.is_empty() => core::update_daemon_set(new, old),
         ("apps", "statefulsets") if subresource.is_empty() => core::claim_templates(new),
+        ("coordination.k8s.io", "leases") => core::lease(new, Some(old)),
         _ => {}
     }
     generic::update(resource, new, old);

@@ -7,6 +7,7 @@ mod certificates;
 mod check;
 mod core;
 mod cron;
+mod diff;
 mod internal;
 mod meta_object;
 mod networking;
@@ -112,7 +113,12 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
             certificates::pod_certificate_update(subresource, new, old)
         }
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(new),
+        ("networking.k8s.io", "servicecidrs") => small::service_cidr_update(new, old),
+        ("storage.k8s.io", "csidrivers") => small::csi_driver_update(new, old),
         ("storage.k8s.io", "csinodes") => small::csi_node(new),
+        ("storage.k8s.io", "csistoragecapacities") => small::csi_capacity_update(new, old),
+        ("events.k8s.io", "events") => small::newer_event_update(resource, new, old),
+        ("", "events") => small::legacy_event(resource, new),
         ("storage.k8s.io", "volumeattachments") => small::attachment_update(new, old),
         ("storage.k8s.io", "volumeattributesclasses") => small::attributes_class_update(new, old),
         ("", "endpoints") => networking::endpoints(new),

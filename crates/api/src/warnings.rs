@@ -20,12 +20,19 @@ pub fn of_resource(resource: &ResourceType) -> Option<&'static str> {
 /// For a new object.
 pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
     let mut found = Vec::new();
+    if resource.plural == "cronjobs" && has_dotted_name(resource, object) {
+        found.push(DOTTED.into());
+    }
     match (resource.group, resource.plural) {
         ("", "pods") => pod(object, "", &mut found),
         ("", "podtemplates") => pod(&object["template"], "template.", &mut found),
         ("", "replicationcontrollers") | ("batch", "jobs") => pod(template(object), "spec.template.", &mut found),
         ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => {
             pod(template(object), "spec.template.", &mut found);
+            let kept = object["spec"]["revisionHistoryLimit"].as_i64();
+            if resource.plural == "statefulsets" && kept.is_some_and(|n| n < 0) {
+                found.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".into());
+            }
         }
         ("batch", "cronjobs") => {
             let path = ["spec", "jobTemplate", "spec", "template"];
@@ -37,6 +44,7 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
             found.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
         }
         ("", "persistentvolumeclaims") => claim(object, &mut found),
+        ("", "persistentvolumes") => volume(object, &mut found),
         ("networking.k8s.io", "ingresses") if object["metadata"]["annotations"].get(INGRESS_CLASS).is_some() => {
             found.push(format!(
                 "annotation {INGRESS_CLASS:?} is deprecated, please use 'spec.ingressClassName' instead"
@@ -50,8 +58,8 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
         ("storage.k8s.io", "storageclasses") => topologies(object, &mut found),
         _ => {}
     }
-    if has_dotted_name(resource, object) {
-        found.push("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]".into());
+    if has_dotted_name(resource, object) && resource.plural != "cronjobs" {
+        found.push(DOTTED.into());
     }
     found
 }
@@ -64,6 +72,8 @@ pub fn on_update(resource: &ResourceType, new: &Value, old: &Value) -> Vec<Strin
     let before = on_create(resource, old);
     on_create(resource, new).into_iter().filter(|w| !before.contains(w)).collect()
 }
+
+const DOTTED: &str = "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]";
 
 const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 
@@ -128,6 +138,19 @@ fn claim(claim: &Value, found: &mut Vec<String>) {
     }
     let size = claim.at(["spec", "resources", "requests", "storage"]);
     fraction(size, "spec.resources.requests[storage]", found);
+}
+
+fn volume(volume: &Value, found: &mut Vec<String>) {
+    const OLD: [(&str, &str); 2] = [
+        ("volume.beta.kubernetes.io/storage-class", "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+        ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+    ];
+    for (key, message) in OLD.iter().filter(|(key, _)| volume["metadata"]["annotations"].get(key).is_some()) {
+        found.push(format!("metadata.annotations[{key}]: {message}"));
+    }
+    if volume["spec"]["persistentVolumeReclaimPolicy"].str() == "Recycle" {
+        found.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
+    }
 }
 
 /// Bytes come whole.

@@ -79,7 +79,8 @@ pub fn label_key(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".into());
             } else {
-                errors.extend(dns1123_subdomain(prefix).into_iter().map(|e| format!("prefix part {e}")));
+                let bytes = |e: String| e.replace("253 characters", "253 bytes");
+                errors.extend(dns1123_subdomain(prefix).into_iter().map(|e| format!("prefix part {}", bytes(e))));
             }
             *name
         }

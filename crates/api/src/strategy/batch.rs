@@ -28,6 +28,11 @@ pub(super) fn create(plural: &str, job: &mut Value) {
         let all = labels.clone();
         job.entry("metadata").set("labels", all);
     }
+    // A Job without labels has those of its template whenever it is read.
+    if job["metadata"]["labels"].is_empty() {
+        let labels = job.at(["spec", "template", "metadata", "labels"]).clone();
+        job.entry("metadata").set("labels", labels);
+    }
     let selector = job.at_mut(["spec", "selector", "matchLabels"]);
     if selector.get("batch.kubernetes.io/controller-uid").is_none() {
         selector.set("batch.kubernetes.io/controller-uid", uid);
@@ -45,6 +50,6 @@ mod tests {
         create("jobs", &mut job);
         assert_eq!(job["spec"]["selector"], doc!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
         assert_eq!(job.at(["spec", "template", "metadata", "labels", "job-name"]).str(), "j");
-        assert!(job["metadata"]["labels"].is_null());
+        assert_eq!(job["metadata"]["labels"]["job-name"].str(), "j");
     }
 }

@@ -28,7 +28,10 @@ pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
             data_sources(object.entry("spec"));
         }
         "serviceaccounts" => secret_names(object),
-        "nodes" => pod_cidrs(object),
+        "nodes" => {
+            object.entry("spec").remove("configSource");
+            pod_cidrs(object);
+        }
         "secrets" => string_data(object),
         _ => {}
     }
@@ -114,6 +117,15 @@ fn data_sources(spec: &mut Value) {
         let mut copy = reference;
         copy.remove("namespace");
         spec.set("dataSource", copy);
+    }
+}
+
+/// Upstream's gate CoordinatedLeaderElection is off: its fields are dropped unless they are there already.
+pub(super) fn lease(new: &mut Value, old: Option<&Value>) {
+    for field in ["strategy", "preferredHolder"] {
+        if old.is_none_or(|old| old["spec"][field].is_null()) {
+            let _ = new.get_mut("spec").and_then(|s| s.remove(field));
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn reset(resource: &ResourceType, subresource: &str, new: &mut Value,
     let fields = resource.strategy.reset_fields.iter().find(|(endpoint, _)| *endpoint == subresource);
     for path in fields.map(|(_, f)| *f).unwrap_or_default() {
         match path.split_once('.') {
-            None if *path == "metadata" => META_RESET.iter().for_each(|m| put_back(new, old, "metadata", m)),
+            None if *path == "metadata" => keep_metadata(new, old),
             None => match old.get(path) {
                 Some(value) => new.set(*path, value.clone()),
                 None => drop(new.remove(path)),
@@ -36,6 +36,11 @@ pub(super) fn reset(resource: &ResourceType, subresource: &str, new: &mut Value,
             Some((parent, member)) => put_back(new, old, parent, member),
         }
     }
+}
+
+/// The metadata of an endpoint that does not write it.
+pub(super) fn keep_metadata(new: &mut Value, old: &Value) {
+    META_RESET.iter().for_each(|m| put_back(new, old, "metadata", m));
 }
 
 fn put_back(new: &mut Value, old: &Value, parent: &'static str, member: &'static str) {

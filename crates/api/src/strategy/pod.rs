@@ -2,17 +2,20 @@
 
 use document::{Value, doc};
 
+use super::generic::keep_metadata;
 use super::{Context, qos_class};
 
-pub(super) fn create(pod: &mut Value, _context: &Context<'_>) {
+pub(super) fn create(pod: &mut Value, context: &Context<'_>) {
     let mut status = doc!({"phase": "Pending"});
     status.set("qosClass", qos_class(&pod["spec"]));
     if !pod["spec"]["schedulingGates"].is_empty() {
+        let now = context.now.to_string();
         let gated = doc!({
             "type": "PodScheduled",
             "status": "False",
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastTransitionTime": now,
         });
         status.set("conditions", vec![gated]);
     }
@@ -28,6 +31,9 @@ fn drop_stop_signals(pod: &mut Value) {
         for container in items_mut(pod.entry("spec").get_mut(list)) {
             if let Some(lifecycle) = container.get_mut("lifecycle") {
                 lifecycle.remove("stopSignal");
+                if lifecycle.is_empty() {
+                    container.remove("lifecycle");
+                }
             }
         }
     }
@@ -88,28 +94,24 @@ pub(super) fn update(subresource: &str, new: &mut Value, old: &Value) {
     }
 }
 
-/// These subresources start from the old object: what the body says of metadata counts for nothing but its version.
-fn keep_metadata(new: &mut Value, old: &Value) {
-    let version = new["metadata"]["resourceVersion"].clone();
-    new.set("metadata", old["metadata"].clone());
-    set_or_remove(new.entry("metadata"), "resourceVersion", version);
-}
-
 fn only_ephemeral_containers(new: &mut Value, old: &Value) {
-    keep_metadata(new, old);
     let containers = new["spec"]["ephemeralContainers"].clone();
     new.set("spec", old["spec"].clone());
     new.set("status", old["status"].clone());
+    keep_metadata(new, old);
     set_or_remove(new.entry("spec"), "ephemeralContainers", containers);
 }
 
 /// `/resize` writes only the resources and resize policies of containers that were there.
 fn only_resources(new: &mut Value, old: &Value) {
     let sent = new["spec"].clone();
-    keep_metadata(new, old);
+    if LISTS.iter().any(|list| names(&sent[*list]) != names(&old["spec"][*list])) {
+        return; // validation says what is wrong with that
+    }
     new.set("spec", old["spec"].clone());
     new.set("status", old["status"].clone());
-    for list in ["containers", "initContainers"] {
+    keep_metadata(new, old);
+    for list in LISTS {
         let Some(containers) = new.entry("spec").get_mut(list).and_then(Value::as_list_mut) else { continue };
         for container in containers {
             let name = container["name"].str().to_owned();
@@ -119,6 +121,12 @@ fn only_resources(new: &mut Value, old: &Value) {
             }
         }
     }
+}
+
+const LISTS: [&str; 2] = ["containers", "initContainers"];
+
+fn names(containers: &Value) -> Vec<&str> {
+    containers.items().iter().map(|c| c["name"].str()).collect()
 }
 
 fn keep_unset_status(new: &mut Value, old: &Value) {

@@ -314,6 +314,7 @@ pub(super) fn endpoint_slice(object: &Value) -> Vec<Error> {
     if !kinds.contains(&kind) {
         check.push(Error::not_supported(&Path::root("addressType"), kind, &kinds));
     }
+    slice_ports(&mut check, &object["ports"], &Path::root("ports"));
     let at = Path::root("endpoints");
     if object["endpoints"].items().len() > 1000 {
         check.push(Error::too_many(&at, object["endpoints"].items().len(), 1000));
@@ -331,7 +332,6 @@ pub(super) fn endpoint_slice(object: &Value) -> Vec<Error> {
             check.format(&at.child("hostname"), name, &names::dns1123_label(name));
         }
     }
-    slice_ports(&mut check, &object["ports"], &Path::root("ports"));
     check.errors.append(&mut late.errors);
     check.errors
 }

@@ -5,6 +5,7 @@ mod affinity;
 mod container;
 mod environment;
 mod probe;
+mod resize;
 mod resources;
 mod security;
 mod spec;
@@ -64,6 +65,7 @@ pub(super) fn update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> 
         "resize" => {
             annotations(&mut check, new);
             body(&mut check, new);
+            resize::resize(&mut check, new, old);
         }
         _ => {
             annotations(&mut check, new);

@@ -215,7 +215,6 @@ pub(super) fn priority_class_update(new: &Value, old: &Value) -> Vec<Error> {
 
 pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    check.named(&Path::root("handler"), object["handler"].str(), names::dns1123_label);
     for (name, amount) in object["overhead"]["podFixed"].members() {
         quantity_value(&mut check, name, amount, &Path::from("overhead.limits").key(name));
     }
@@ -235,6 +234,7 @@ pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
             check.push(Error::duplicate(&path.child("tolerations").index(n), value));
         }
     }
+    check.named(&Path::root("handler"), object["handler"].str(), names::dns1123_label);
     check.errors
 }
 

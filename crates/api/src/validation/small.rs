@@ -14,6 +14,49 @@ use crate::ResourceType;
 
 /// Events of both groups; the newer one asks for more.
 pub(super) fn event(resource: &ResourceType, object: &Value) -> Vec<Error> {
+    let mut check = Check { errors: legacy_event(resource, object) };
+    if resource.group == "events.k8s.io" {
+        newer_event(&mut check, object);
+    }
+    check.errors
+}
+
+/// An event of the newer group stays as it was made, but for its series.
+pub(super) fn newer_event_update(resource: &ResourceType, new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check { errors: legacy_event(resource, new) };
+    if !same(&new["series"], &old["series"]) {
+        series(&mut check, new);
+    }
+    let fields = [
+        ("regarding", "involvedObject"),
+        ("reason", "reason"),
+        ("note", "message"),
+        ("deprecatedSource", "source"),
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedCount", "count"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ];
+    for (field, shown) in fields {
+        check.immutable(&Path::root(shown), &new[field], &old[field]);
+    }
+    check.errors
+}
+
+fn series(check: &mut Check, object: &Value) {
+    let series = &object["series"];
+    if !series.is_null() && series["count"].as_i64().unwrap_or_default() < 2 {
+        check.invalid(&Path::root("series.count"), "", "should be at least 2");
+    }
+}
+
+/// What both groups ask for, on create and update.
+pub(super) fn legacy_event(resource: &ResourceType, object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     let newer = resource.group == "events.k8s.io";
     let subject = if newer { "regarding" } else { "involvedObject" };
@@ -50,17 +93,11 @@ pub(super) fn event(resource: &ResourceType, object: &Value) -> Vec<Error> {
             check.invalid(&Path::root("message"), "", "can have at most 1024 characters");
         }
     }
-    if newer {
-        newer_event(&mut check, object);
-    }
     check.errors
 }
 
 fn newer_event(check: &mut Check, object: &Value) {
-    let series = &object["series"];
-    if !series.is_null() && series["count"].as_i64().unwrap_or_default() < 2 {
-        check.invalid(&Path::root("series.count"), "", "should be at least 2");
-    }
+    series(check, object);
     if object["eventTime"].is_null() {
         check.required(&Path::root("eventTime"), "");
     }
@@ -114,7 +151,33 @@ pub(super) fn service_cidr(object: &Value) -> Vec<Error> {
                 );
             }
         }
-        _ => check.invalid(&at, shown(cidrs), "may only hold up to 2 values"),
+        _ => {
+            let value = super::internal::shown_as(&object["spec"], "io.k8s.api.networking.v1.ServiceCIDRSpec");
+            check.invalid(&at, value, "may only hold up to 2 values");
+        }
+    }
+    check.errors
+}
+
+/// A range stays; a second one may be added.
+pub(super) fn service_cidr_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let (now, before) = (&new["spec"]["cidrs"], old["spec"]["cidrs"].items());
+    let at = Path::from("spec.cidrs");
+    match (before.len(), now.items().len()) {
+        (1, 2) => {
+            if now[0] != before[0] {
+                check.invalid(&at.index(0), shown(&now[0]), "field is immutable");
+            }
+            check.errors.extend(service_cidr(new));
+        }
+        (a, b) if a == b => {
+            for (n, cidr) in before.iter().enumerate().filter(|(n, c)| now[*n] != **c) {
+                let _ = cidr;
+                check.invalid(&at.index(n), shown(&now[n]), "field is immutable");
+            }
+        }
+        _ => check.invalid(&at, shown(now), "field is immutable"),
     }
     check.errors
 }
@@ -123,12 +186,6 @@ pub(super) fn csi_driver(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, path) = (&object["spec"], Path::root("spec"));
     csi_driver_name(&mut check, object["metadata"]["name"].str(), &Path::root("metadata").child("name"));
-    for mode in spec["volumeLifecycleModes"].items() {
-        let modes = ["Persistent", "Ephemeral"];
-        if !modes.contains(&mode.str()) {
-            check.push(Error::not_supported(&path.child("volumeLifecycleModes"), mode.str(), &modes));
-        }
-    }
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
     check.optional_one_of(&path.child("fsGroupPolicy"), &spec["fsGroupPolicy"], &policies);
     let mut seen = BTreeSet::new();
@@ -142,6 +199,21 @@ pub(super) fn csi_driver(object: &Value) -> Vec<Error> {
             check.invalid(&at.child("expirationSeconds"), n, "may not specify a duration less than 10 minutes");
         }
     }
+    for mode in spec["volumeLifecycleModes"].items() {
+        let modes = ["Persistent", "Ephemeral"];
+        if !modes.contains(&mode.str()) {
+            check.push(Error::not_supported(&path.child("volumeLifecycleModes"), mode.str(), &modes));
+        }
+    }
+    check.errors
+}
+
+pub(super) fn csi_driver_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check { errors: csi_driver(new) };
+    let (now, before, path) = (&new["spec"], &old["spec"], Path::root("spec"));
+    check.immutable(&path.child("attachedRequired"), &now["attachRequired"], &before["attachRequired"]);
+    let field = "volumeLifecycleModes";
+    check.immutable(&path.child(field), &now[field], &before[field]);
     check.errors
 }
 
@@ -178,10 +250,17 @@ pub(super) fn csi_capacity(object: &Value) -> Vec<Error> {
     check.errors
 }
 
+pub(super) fn csi_capacity_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    for field in ["nodeTopology", "storageClassName"] {
+        check.immutable(&Path::root(field), &new[field], &old[field]);
+    }
+    check.errors
+}
+
 pub(super) fn attachment(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, path) = (&object["spec"], Path::root("spec"));
-    csi_driver_name(&mut check, spec["attacher"].str(), &path.child("attacher"));
     let source = &spec["source"];
     let (inline, name) = (&source["inlineVolumeSpec"], &source["persistentVolumeName"]);
     if inline.is_null() == name.is_null() {
@@ -194,6 +273,7 @@ pub(super) fn attachment(object: &Value) -> Vec<Error> {
     }
     let node = spec["nodeName"].str();
     check.format(&path.child("nodeName"), node, &names::dns1123_subdomain(node));
+    csi_driver_name(&mut check, spec["attacher"].str(), &path.child("attacher"));
     check.errors
 }
 
@@ -216,7 +296,9 @@ pub(super) fn attributes_class(object: &Value) -> Vec<Error> {
 
 pub(super) fn attributes_class_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    check.immutable(&Path::root("driverName"), &new["driverName"], &old["driverName"]);
+    if new["driverName"] != old["driverName"] {
+        check.forbidden(&Path::root("driverName"), "updates to driverName are forbidden.");
+    }
     if !same(&new["parameters"], &old["parameters"]) {
         check.forbidden(&Path::root("parameters"), "updates to parameters are forbidden.");
     }
@@ -247,13 +329,13 @@ pub(super) fn priority_level(object: &Value) -> Vec<Error> {
     if let Some(n) = limited["nominalConcurrencyShares"].as_i64().filter(|n| *n < 0) {
         check.invalid(&at.child("nominalConcurrencyShares"), n, "must be a non-negative integer");
     }
+    limit_response(&mut check, &limited["limitResponse"], &at.child("limitResponse"));
     if let Some(n) = limited["lendablePercent"].as_i64().filter(|n| !(0..=100).contains(n)) {
         check.invalid(&at.child("lendablePercent"), n, "must be between 0 and 100, inclusive");
     }
     if let Some(n) = limited["borrowingLimitPercent"].as_i64().filter(|n| *n < 0) {
         check.invalid(&at.child("borrowingLimitPercent"), n, "if specified, must be a non-negative integer");
     }
-    limit_response(&mut check, &limited["limitResponse"], &at.child("limitResponse"));
     check.errors
 }
 

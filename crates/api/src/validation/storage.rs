@@ -4,6 +4,7 @@ use document::Value;
 use meta::field::{Error, Path, Shown};
 use meta::names;
 
+use super::diff::diff;
 use super::check::{Check, same};
 use super::shown;
 use crate::amount::nano;
@@ -118,8 +119,11 @@ pub(super) fn claim_update(subresource: &str, new: &Value, old: &Value) -> Vec<E
     let path = Path::root("spec");
     let names: Vec<&str> = now.members().chain(before.members()).map(|(n, _)| n).collect();
     if names.iter().any(|n| !same(&now[*n], &before[*n])) {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n@@ changed @@\n";
-        check.forbidden(&path, detail);
+        let changed = diff(&before, &now, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
+        let detail = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{changed}"
+        );
+        check.forbidden(&path, &detail);
     }
     let size = |object: &Value| nano(object.at(["spec", "resources", "requests", "storage"])).unwrap_or_default();
     let granted = nano(old.at(["status", "capacity", "storage"])).unwrap_or_default();
@@ -257,6 +261,11 @@ fn sources(check: &mut Check, spec: &Value, path: &Path, has_affinity: bool) {
     }
 }
 
+/// The part of a volume's spec that says what it is.
+fn kind_of_volume(spec: &Value) -> Value {
+    Value::of(spec.members().filter(|(n, _)| SOURCES.contains(n)).map(|(n, v)| (n.to_owned(), v.clone())))
+}
+
 pub(super) fn volume_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
     if subresource == "status" {
@@ -265,8 +274,9 @@ pub(super) fn volume_update(subresource: &str, new: &Value, old: &Value) -> Vec<
     check.errors.extend(volume(new));
     let (now, before) = (&new["spec"], &old["spec"]);
     if SOURCES.iter().any(|s| !same(&now[*s], &before[*s])) {
-        check
-            .forbidden(&Path::root("spec"), "spec.persistentvolumesource is immutable after creation\n@@ changed @@\n");
+        let changed = diff(&kind_of_volume(before), &kind_of_volume(now), "io.k8s.api.core.v1.PersistentVolumeSource");
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{changed}");
+        check.forbidden(&Path::from("spec.persistentvolumesource"), &detail);
     }
     check.immutable(&Path::root("volumeMode"), &now["volumeMode"], &before["volumeMode"]);
     if !before["nodeAffinity"].is_null() {

@@ -151,15 +151,15 @@ fn is_zero(value: &Value) -> bool {
 
 pub(super) fn deployment_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     if subresource == "status" {
-        return counts(new, old);
+        return counts(new, old, &["updatedReplicas", "readyReplicas", "availableReplicas"]);
     }
     let mut check = Check { errors: deployment(new) };
     check.immutable(&Path::from("spec.selector"), &new["spec"]["selector"], &old["spec"]["selector"]);
     check.errors
 }
 
-/// Status counters: not negative, none above all.
-fn counts(new: &Value, old: &Value) -> Vec<Error> {
+/// Status counters: not negative, those of `parts` not above all.
+fn counts(new: &Value, old: &Value, parts: &[&str]) -> Vec<Error> {
     let mut check = Check::default();
     let (status, path) = (&new["status"], Path::root("status"));
     let fields = [
@@ -174,7 +174,7 @@ fn counts(new: &Value, old: &Value) -> Vec<Error> {
     ];
     check.non_negatives(&path, status, &fields);
     let count = |field: &str| status[field].as_i64().unwrap_or_default();
-    for field in ["updatedReplicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
+    for field in parts {
         if count(field) > count("replicas") {
             check.invalid(&path.child(field), count(field), "cannot be greater than status.replicas");
         }
@@ -203,7 +203,7 @@ pub(super) fn replica_set(object: &Value) -> Vec<Error> {
 
 pub(super) fn replica_set_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     if subresource == "status" {
-        return counts(new, old);
+        return counts(new, old, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"]);
     }
     let mut check = Check { errors: replica_set(new) };
     check.immutable(&Path::from("spec.selector"), &new["spec"]["selector"], &old["spec"]["selector"]);
@@ -393,7 +393,7 @@ fn stateful_strategy(check: &mut Check, strategy: &Value, path: &Path) {
 
 pub(super) fn stateful_set_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     if subresource == "status" {
-        return counts(new, old);
+        return counts(new, old, &["updatedReplicas", "readyReplicas", "availableReplicas"]);
     }
     let mut check = Check { errors: stateful_set(new) };
     let path = Path::root("spec");
@@ -405,17 +405,18 @@ pub(super) fn stateful_set_update(subresource: &str, new: &Value, old: &Value) -
 
 pub(super) fn revision(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
+    check.non_negative(&Path::root("revision"), &object["revision"]);
     match &object["data"] {
         Value::Null => check.required(&Path::root("data"), "data is mandatory"),
         Value::Map(_) => {}
         _ => check.required(&Path::root("data"), "data must be a valid JSON object"),
     }
-    check.non_negative(&Path::root("revision"), &object["revision"]);
     check.errors
 }
 
 pub(super) fn revision_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check { errors: revision(new) };
+    let mut check = Check::default();
+    check.non_negative(&Path::root("revision"), &new["revision"]);
     if !same(&new["data"], &old["data"]) {
         check.invalid(&Path::root("data"), shown(&new["data"]), "field is immutable");
     }

@@ -188,16 +188,15 @@ pub(super) fn windows_only(check: &mut Check, spec: &Value, path: &Path) {
         "procMount",
         "runAsUser",
     ];
-    if spec["hostPID"].is_true() {
-        check.forbidden(&path.child("hostPID"), DETAIL);
-    }
-    if spec["hostIPC"].is_true() {
-        check.forbidden(&path.child("hostIPC"), DETAIL);
-    }
     let context = &spec["securityContext"];
     let at = path.child("securityContext");
     for field in POD.iter().filter(|f| !context[**f].is_empty()) {
         check.forbidden(&at.child(field), DETAIL);
+    }
+    for field in ["hostPID", "hostIPC"] {
+        if spec[field].is_true() {
+            check.forbidden(&path.child(field), DETAIL);
+        }
     }
     for (at, context) in contexts(spec, path) {
         for field in CONTAINER.iter().chain(["runAsGroup"].iter()).filter(|f| !context[**f].is_empty()) {

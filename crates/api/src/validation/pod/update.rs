@@ -6,6 +6,7 @@ use meta::field::Path;
 use super::MIRROR;
 use super::affinity;
 use crate::validation::check::{Check, each, same};
+use crate::validation::diff::diff;
 use crate::validation::shown;
 
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -50,15 +51,9 @@ pub(super) fn spec(check: &mut Check, new: &Value, old: &Value) {
     tolerations(check, new, old, &path.child("tolerations"));
     gates(check, new, old, &path.child("schedulingGates"));
     let munged = munge(check, new, old, &path);
-    let changed: Vec<&str> =
-        munged.members().chain(old.members()).map(|(n, _)| n).filter(|n| !same(&munged[*n], &old[*n])).collect();
-    if !changed.is_empty() {
-        let mut names = changed;
-        names.sort_unstable();
-        names.dedup();
-        let detail =
-            format!("pod updates may not change fields other than {UPDATABLE}\n@@ changed: {} @@\n", names.join(", "));
-        check.forbidden(&path, &detail);
+    if munged.members().chain(old.members()).any(|(n, _)| !same(&munged[n], &old[n])) {
+        let changed = diff(old, &munged, "io.k8s.api.core.v1.PodSpec");
+        check.forbidden(&path, &format!("pod updates may not change fields other than {UPDATABLE}\n{changed}"));
     }
 }
 
@@ -192,9 +187,10 @@ pub(super) fn ephemeral_containers(check: &mut Check, new: &Value, old: &Value) 
         match new["spec"]["ephemeralContainers"].items().iter().find(|c| c["name"].str() == name) {
             None => check.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(now) if now != before => {
+                let changed = diff(before, now, "io.k8s.api.core.v1.EphemeralContainer");
                 check.forbidden(
                     &path,
-                    &format!("existing ephemeral containers {name:?} may not be changed\n@@ changed @@\n"),
+                    &format!("existing ephemeral containers {name:?} may not be changed\n{changed}"),
                 );
             }
             Some(_) => {}
