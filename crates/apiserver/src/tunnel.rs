@@ -102,7 +102,7 @@ fn reach<'a>(call: &'a Call<'_>, node: &str) -> Result<(&'a Kubelets, Endpoint),
 }
 
 async fn log(call: &Call<'_>) -> Result<Reply, Status> {
-    let query = log_query(&call.head.query)?;
+    let query = log_query(&call.head.query, &call.passage.attributes().name)?;
     let target = Target::find(call, true)?;
     if target.node.is_empty() {
         return Ok(respond::plain(204, "", Body::empty()));
@@ -126,22 +126,20 @@ async fn log(call: &Call<'_>) -> Result<Reply, Status> {
 }
 
 /// What the kubelet understands of PodLogOptions.
-fn log_query(query: &Query) -> Result<Vec<(String, String)>, Status> {
+fn log_query(query: &Query, pod: &str) -> Result<Vec<(String, String)>, Status> {
     let mut out = Vec::new();
+    let mut errors = Vec::new();
     for flag in ["follow", "previous", "timestamps"] {
         if query.flag(flag) == Some(true) {
             out.push((flag.to_owned(), "true".to_owned()));
         }
     }
-    for name in ["sinceSeconds", "tailLines", "limitBytes"] {
+    for name in ["tailLines", "limitBytes", "sinceSeconds"] {
         if let Some(n) = query.number(name)? {
             let least = if name == "tailLines" { 0 } else { 1 };
             if n < least {
-                return Err(invalid_log(
-                    name,
-                    n,
-                    if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" },
-                ));
+                let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+                errors.push(meta::field::Error::invalid(&meta::field::Path::from(name), n, why));
             }
             out.push((name.to_owned(), n.to_string()));
         }
@@ -151,12 +149,7 @@ fn log_query(query: &Query) -> Result<Vec<(String, String)>, Status> {
             out.push((name.to_owned(), value.to_owned()));
         }
     }
-    Ok(out)
-}
-
-fn invalid_log(field: &str, value: i64, why: &str) -> Status {
-    let error = meta::field::Error::invalid(&meta::field::Path::from(field), value, why);
-    Status::invalid(&meta::GroupKind::new("", "PodLogOptions"), "", vec![error])
+    if errors.is_empty() { Ok(out) } else { Err(Status::invalid(&meta::GroupKind::new("", "PodLogOptions"), pod, errors)) }
 }
 
 /// A refusal of the kubelet as upstream hands it on.

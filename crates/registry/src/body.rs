@@ -6,7 +6,7 @@ use bytes::Bytes;
 use document::decode::Problem;
 use document::default::Step;
 use document::{Type, Value};
-use meta::field::{Error, Shown};
+use meta::field::Error;
 use meta::{GroupKind, GroupVersion, GroupVersionKind, Status};
 
 use crate::query::{FieldValidation, WriteOptions};
@@ -59,8 +59,9 @@ pub fn decode(body: Option<Body>, expected: &Expected, validation: FieldValidati
         Body::Protobuf(bytes) => (from_protobuf(&bytes, expected)?, Vec::new()),
         Body::Value(value) => (value, Vec::new()),
     };
-    let warnings = judge(&problems, expected, validation)?;
+    let mut warnings = judge(&problems, expected, validation)?;
     finish(&mut value, expected);
+    warnings.extend(single_owners(&mut value, ""));
     Ok(Decoded { value, warnings })
 }
 
@@ -125,8 +126,9 @@ pub fn patch(
     let decoded = decoded.map_err(|e| not_of_type(&e.to_string(), &shown))?;
     problems.extend(decoded.problems);
     let mut value = decoded.value;
-    let warnings = judge_patch(&problems, options.field_validation)?;
+    let mut warnings = judge_patch(&problems, options.field_validation, &shown)?;
     finish(&mut value, expected);
+    warnings.extend(single_owners(&mut value, " after mutating admission happens"));
     Ok((value, warnings))
 }
 
@@ -135,6 +137,28 @@ fn finish(value: &mut Value, expected: &Expected) {
     value.set("apiVersion", expected.gvk.group_version().to_string());
     document::default::apply(value, expected.type_, expected.defaults);
     document::normalize(value, expected.type_);
+}
+
+/// Drops owners that are named twice, and says so.
+fn single_owners(value: &mut Value, when: &str) -> Option<String> {
+    let owners = value["metadata"]["ownerReferences"].items();
+    let (mut kept, mut twice): (Vec<Value>, Vec<&str>) = (Vec::new(), Vec::new());
+    for owner in owners {
+        if kept.contains(owner) {
+            twice.push(owner["uid"].str());
+        } else {
+            kept.push(owner.clone());
+        }
+    }
+    if twice.is_empty() {
+        return None;
+    }
+    let warning = format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    );
+    value.entry("metadata").set("ownerReferences", kept);
+    Some(warning)
 }
 
 fn from_json(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>), Status> {
@@ -267,13 +291,12 @@ fn judge(problems: &[Problem], expected: &Expected, validation: FieldValidation)
     }
 }
 
-fn judge_patch(problems: &[Problem], validation: FieldValidation) -> Result<Vec<String>, Status> {
+fn judge_patch(problems: &[Problem], validation: FieldValidation, shown: &str) -> Result<Vec<String>, Status> {
     match validation {
         _ if problems.is_empty() => Ok(Vec::new()),
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(problems.iter().map(ToString::to_string).collect()),
         FieldValidation::Strict => {
-            let shown = Shown::json(String::new());
             let error = Error::invalid(&"patch".into(), shown, &document::decode::strict_error(problems));
             Err(Status::invalid(&GroupKind::default(), "", vec![error]))
         }

@@ -107,7 +107,7 @@ impl Query {
             errors.push(Error::forbidden(&"force".into(), "may not be specified for non-apply patch"));
         }
         check_manager(&manager, &mut errors);
-        let dry_run = check_dry_run(self.all("dryRun").filter(|v| !v.is_empty()), &mut errors);
+        let dry_run = check_dry_run(self.all("dryRun"), &mut errors);
         let field_validation = check_field_validation(self.get("fieldValidation").unwrap_or_default(), &mut errors);
         refuse(kind, errors)?;
         Ok(WriteOptions { dry_run, field_validation, field_manager: manager, force })
@@ -240,7 +240,7 @@ impl DeleteOptions {
         options.propagation = check_propagation(propagation.as_deref(), options.orphan_dependents, &mut errors);
         options.dry_run = match body {
             Some(body) => check_dry_run(body["dryRun"].items().iter().map(Value::str), &mut errors),
-            None => check_dry_run(query.all("dryRun").filter(|v| !v.is_empty()), &mut errors),
+            None => check_dry_run(query.all("dryRun"), &mut errors),
         };
         refuse("DeleteOptions", errors)?;
         Ok(options)
@@ -272,7 +272,7 @@ fn check_manager(manager: &str, errors: &mut Vec<Error>) {
     }
     for (at, c) in manager.char_indices() {
         if c.is_control() {
-            errors.push(Error::invalid(&path, manager, &format!("invalid character {:?} (at position {at})", c)));
+            errors.push(Error::invalid(&path, manager, &format!("invalid character U+{:04X} (at position {at})", u32::from(c))));
             break;
         }
     }

@@ -61,7 +61,7 @@ impl Registry {
         match query.get("resourceVersion").unwrap_or_default() {
             "" | "0" => Ok(view),
             text => {
-                let wanted = parse_revision(text).map_err(Status::bad_request)?;
+                let wanted = parse_revision(text).map_err(Status::unclassified)?;
                 if wanted > view.revision() { Err(too_large(wanted, view.revision())) } else { Ok(view) }
             }
         }
