@@ -16,6 +16,7 @@ use meta::{Time, UserInfo};
 use crate::ResourceType;
 
 pub use deletion::{Grace, begin_deletion};
+pub(crate) use pod::app_armor_profile;
 pub use qos::qos_class;
 
 /// What a strategy may know besides the objects.

@@ -8,6 +8,8 @@ mod check;
 mod core;
 mod cron;
 mod diff;
+mod dynamic;
+mod flow;
 mod internal;
 mod meta_object;
 mod networking;
@@ -51,6 +53,7 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("", "events") | ("events.k8s.io", "events") => small::event(resource, object),
         ("certificates.k8s.io", "clustertrustbundles") => certificates::trust_bundle(object),
         ("certificates.k8s.io", "podcertificaterequests") => certificates::pod_certificate(object),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow::schema(object),
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(object),
         ("networking.k8s.io", "ipaddresses") => small::ip_address(object),
         ("networking.k8s.io", "servicecidrs") => small::service_cidr(object),
@@ -74,6 +77,10 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("node.k8s.io", "runtimeclasses") => policy::runtime_class(object),
         ("policy", "poddisruptionbudgets") => policy::disruption_budget(object),
         ("scheduling.k8s.io", "priorityclasses") => policy::priority_class(object),
+        ("resource.k8s.io", "devicetaintrules") => dynamic::taint_rule(object),
+        ("resource.k8s.io", "resourceclaims") => dynamic::claim(object),
+        ("resource.k8s.io", "resourceclaimtemplates") => dynamic::claim_template(object),
+        ("resource.k8s.io", "resourceslices") => dynamic::slice(object),
         ("storage.k8s.io", "storageclasses") => storage::class(object),
         (RBAC, "roles") => rbac::role(object, true),
         (RBAC, "clusterroles") => rbac::role(object, false),
@@ -112,6 +119,7 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("certificates.k8s.io", "podcertificaterequests") => {
             certificates::pod_certificate_update(subresource, new, old)
         }
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow::schema(new),
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(new),
         ("networking.k8s.io", "servicecidrs") => small::service_cidr_update(new, old),
         ("storage.k8s.io", "csidrivers") => small::csi_driver_update(new, old),
@@ -129,11 +137,15 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("coordination.k8s.io", "leases") => policy::lease(new),
         ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice_update(new, old),
         ("networking.k8s.io", "ingressclasses") => networking::ingress_class_update(new, old),
+        ("networking.k8s.io", "ingresses") if subresource == "status" => networking::ingress_status(new),
         ("networking.k8s.io", "ingresses") => networking::ingress(new, false),
         ("networking.k8s.io", "networkpolicies") => networking::network_policy(new),
         ("node.k8s.io", "runtimeclasses") => policy::runtime_class_update(new, old),
         ("policy", "poddisruptionbudgets") => policy::disruption_budget(new),
         ("scheduling.k8s.io", "priorityclasses") => policy::priority_class_update(new, old),
+        ("resource.k8s.io", "devicetaintrules") if subresource.is_empty() => dynamic::taint_rule(new),
+        ("resource.k8s.io", "resourceclaims" | "resourceclaimtemplates") => dynamic::immutable_spec(new, old),
+        ("resource.k8s.io", "resourceslices") => dynamic::slice_update(new, old),
         ("storage.k8s.io", "storageclasses") => storage::class_update(new, old),
         (RBAC, "roles") => rbac::role(new, true),
         (RBAC, "clusterroles") => rbac::role(new, false),

@@ -7,6 +7,7 @@ use meta::names;
 
 use crate::ResourceType;
 use crate::amount::nano;
+use crate::strategy::app_armor_profile;
 
 /// For every request to a deprecated resource, whatever it answers.
 pub fn of_resource(resource: &ResourceType) -> Option<&'static str> {
@@ -26,7 +27,11 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
     match (resource.group, resource.plural) {
         ("", "pods") => pod(object, "", &mut found),
         ("", "podtemplates") => pod(&object["template"], "template.", &mut found),
-        ("", "replicationcontrollers") | ("batch", "jobs") => pod(template(object), "spec.template.", &mut found),
+        ("", "replicationcontrollers") => pod(template(object), "spec.template.", &mut found),
+        ("batch", "jobs") => {
+            many_indexes(&object["spec"], &mut found);
+            pod(template(object), "spec.template.", &mut found);
+        }
         ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => {
             pod(template(object), "spec.template.", &mut found);
             let kept = object["spec"]["revisionHistoryLimit"].as_i64();
@@ -45,6 +50,7 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
         }
         ("", "persistentvolumeclaims") => claim(object, &mut found),
         ("", "persistentvolumes") => volume(object, &mut found),
+        ("", "secrets") if object["type"].str() == "kubernetes.io/tls" => pair(object, &mut found),
         ("networking.k8s.io", "ingresses") if object["metadata"]["annotations"].get(INGRESS_CLASS).is_some() => {
             found.push(format!(
                 "annotation {INGRESS_CLASS:?} is deprecated, please use 'spec.ingressClassName' instead"
@@ -56,6 +62,12 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
             }
         }
         ("storage.k8s.io", "storageclasses") => topologies(object, &mut found),
+        ("storage.k8s.io", "csidrivers") => {
+            let spec = &object["spec"];
+            if !spec["tokenRequests"].is_empty() && spec["serviceAccountTokenInSecrets"].is_null() {
+                found.push("spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes".into());
+            }
+        }
         _ => {}
     }
     if has_dotted_name(resource, object) && resource.plural != "cronjobs" {
@@ -68,6 +80,9 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
 pub fn on_update(resource: &ResourceType, new: &Value, old: &Value) -> Vec<String> {
     if resource.group.is_empty() && resource.plural == "pods" {
         return Vec::new();
+    }
+    if resource.plural == "csidrivers" && new["spec"]["tokenRequests"] != old["spec"]["tokenRequests"] {
+        return on_create(resource, new);
     }
     let before = on_create(resource, old);
     on_create(resource, new).into_iter().filter(|w| !before.contains(w)).collect()
@@ -140,9 +155,19 @@ fn claim(claim: &Value, found: &mut Vec<String>) {
     fraction(size, "spec.resources.requests[storage]", found);
 }
 
+fn many_indexes(job: &Value, found: &mut Vec<String>) {
+    let count = |field: &str| job[field].as_i64().unwrap_or_default();
+    if job["completionMode"].str() == "Indexed" && count("completions") > 100_000 && count("parallelism") > 10_000 {
+        found.push("spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".into());
+    }
+}
+
 fn volume(volume: &Value, found: &mut Vec<String>) {
     const OLD: [(&str, &str); 2] = [
-        ("volume.beta.kubernetes.io/storage-class", "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+        (
+            "volume.beta.kubernetes.io/storage-class",
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        ),
         ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead"),
     ];
     for (key, message) in OLD.iter().filter(|(key, _)| volume["metadata"]["annotations"].get(key).is_some()) {
@@ -150,6 +175,16 @@ fn volume(volume: &Value, found: &mut Vec<String>) {
     }
     if volume["spec"]["persistentVolumeReclaimPolicy"].str() == "Recycle" {
         found.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
+    }
+}
+
+/// A certificate and its key must be PEM at least.
+fn pair(secret: &Value, found: &mut Vec<String>) {
+    for (name, what) in [("tls.crt", "certificate"), ("tls.key", "key")] {
+        let bytes = document::decode::decode_base64(secret["data"][name].str()).unwrap_or_default();
+        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN ") {
+            return found.push(format!("tls: failed to find any PEM data in {what} input"));
+        }
     }
 }
 
@@ -234,6 +269,38 @@ fn pod(pod: &Value, at: &str, found: &mut Vec<String>) {
             container(one, annotations, at, &format!("{at}spec.{list}[{n}]"), found);
         }
     }
+    ports(spec, at, found);
+}
+
+/// Ports of all containers that are the same or may be.
+fn ports(spec: &Value, at: &str, found: &mut Vec<String>) {
+    let mut seen: Vec<(&Value, String)> = Vec::new();
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (n, container) in spec[list].items().iter().enumerate() {
+            for (m, port) in container["ports"].items().iter().enumerate() {
+                let path = format!("{at}spec.{list}[{n}].ports[{m}]");
+                for (other, place) in &seen {
+                    found.extend(alike(port, other).map(|how| format!("{path}: {how} port definition with {place}")));
+                }
+                seen.push((port, path));
+            }
+        }
+    }
+}
+
+fn alike(port: &Value, other: &Value) -> Option<&'static str> {
+    if port["containerPort"] != other["containerPort"] || port["protocol"] != other["protocol"] {
+        return None;
+    }
+    let host = |p: &Value| (p["hostIP"].str().to_owned(), p["hostPort"].as_i64().unwrap_or_default());
+    let ((ip, number), (other_ip, other_number)) = (host(port), host(other));
+    if (&ip, number) == (&other_ip, other_number) {
+        Some("duplicate")
+    } else if number == 0 || other_number == 0 {
+        Some("overlapping")
+    } else {
+        (number == other_number && ip.is_empty() != other_ip.is_empty()).then_some("dangerously ambiguous")
+    }
 }
 
 const ANNOTATIONS: [(&str, &str); 4] = [
@@ -265,7 +332,9 @@ fn container(container: &Value, annotations: &Value, at: &str, path: &str, found
         found.push(format!("{at}metadata.annotations[{seccomp}]: {message}"));
     }
     let armor = format!("container.apparmor.security.beta.kubernetes.io/{name}");
-    if context["appArmorProfile"].is_null() && annotations.get(&armor).is_some() {
+    let profile = &context["appArmorProfile"];
+    let derived = |text: &Value| profile.is_null() || app_armor_profile(text.str()).as_ref() == Some(profile);
+    if annotations.get(&armor).is_some_and(derived) {
         let message = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
         found.push(format!("{at}metadata.annotations[{armor}]: {message}"));
     }

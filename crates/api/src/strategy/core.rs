@@ -106,8 +106,8 @@ fn data_sources(spec: &mut Value) {
         spec.remove("dataSource");
     }
     // Upstream's gate CrossNamespaceVolumeDataSource is off.
-    if let Some(reference) = spec.get_mut("dataSourceRef") {
-        reference.remove("namespace");
+    if !spec["dataSourceRef"]["namespace"].str().is_empty() {
+        spec.remove("dataSourceRef");
     }
     let source = spec["dataSource"].clone();
     let reference = spec["dataSourceRef"].clone();

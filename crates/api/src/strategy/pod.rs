@@ -21,8 +21,39 @@ pub(super) fn create(pod: &mut Value, context: &Context<'_>) {
     }
     pod.set("status", status);
     drop_stop_signals(pod);
+    app_armor(pod);
     document::default::pod_level_resources(pod);
     merge_label_keys(pod);
+}
+
+/// The profile that an annotation of old means.
+pub(crate) fn app_armor_profile(annotation: &str) -> Option<Value> {
+    match annotation {
+        "runtime/default" => Some(doc!({"type": "RuntimeDefault"})),
+        "unconfined" => Some(doc!({"type": "Unconfined"})),
+        local => {
+            let name = local.strip_prefix("localhost/").filter(|name| !name.is_empty())?;
+            Some(doc!({"type": "Localhost", "localhostProfile": name}))
+        }
+    }
+}
+
+/// The annotations of old stand for the fields, where those are unset.
+fn app_armor(pod: &mut Value) {
+    let annotations = pod["metadata"]["annotations"].clone();
+    if annotations.is_null() || pod["spec"]["os"]["name"].str() == "windows" {
+        return;
+    }
+    let of_pod = pod["spec"]["securityContext"]["appArmorProfile"].clone();
+    for list in ["initContainers", "containers"] {
+        for container in items_mut(pod.entry("spec").get_mut(list)) {
+            let key = format!("container.apparmor.security.beta.kubernetes.io/{}", container["name"].str());
+            let Some(profile) = app_armor_profile(annotations[key.as_str()].str()) else { continue };
+            if container["securityContext"]["appArmorProfile"].is_null() && profile != of_pod {
+                container.entry("securityContext").set("appArmorProfile", profile);
+            }
+        }
+    }
 }
 
 /// Upstream's gate ContainerStopSignals is off: the field is dropped.

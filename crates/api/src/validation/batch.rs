@@ -321,7 +321,12 @@ fn template_update(check: &mut Check, now: &Value, before: &Value, path: &Path) 
             }
         }
     }
-    if !same(&new, &old) {
+    if before["suspend"].is_true() {
+        if !same(&new["spec"], &old["spec"]) {
+            let value = shown_as(&now["template"]["spec"], "io.k8s.api.core.v1.PodSpec");
+            check.invalid(&path.child("spec"), value, "field is immutable");
+        }
+    } else if !same(&new, &old) {
         let value = shown_as(&now["template"], "io.k8s.api.core.v1.PodTemplateSpec");
         let metadata = shown(&now["template"]["metadata"]).0;
         // Upstream's template has its metadata embedded.
@@ -337,6 +342,7 @@ fn job_status(check: &mut Check, new: &Value, old: &Value) {
     let is = |status: &Value, kind: &str| {
         status["conditions"].items().iter().any(|c| c["type"].str() == kind && c["status"].str() == "True")
     };
+    finished(check, new, old, &path);
     for kind in ["Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"] {
         if is(before, kind) && !is(now, kind) {
             let what = if kind == "SuccessCriteriaMet" { "" } else { "terminal " };
@@ -350,6 +356,61 @@ fn job_status(check: &mut Check, new: &Value, old: &Value) {
         if n < b {
             check.invalid(&path.child(field), n, &format!("cannot decrease the {field} counter"));
         }
+    }
+}
+
+/// What must be so when a Job has come to its end. A rule is asked only when this write could break it.
+fn finished(check: &mut Check, new: &Value, old: &Value, path: &Path) {
+    let (now, before) = (&new["status"], &old["status"]);
+    let is = |status: &Value, kind: &str| {
+        status["conditions"].items().iter().any(|c| c["type"].str() == kind && c["status"].str() == "True")
+    };
+    let became = |kind: &str| is(now, kind) && !is(before, kind);
+    let (complete, failed) = (is(now, "Complete"), is(now, "Failed"));
+    let ended = became("Complete") || became("Failed");
+    let moved = |field: &str| now[field] != before[field];
+    let conditions = |check: &mut Check, why: &str| {
+        let mut error = Error::invalid(&path.child("conditions"), "", "");
+        error.body = format!("Invalid value: {why}");
+        check.push(error);
+    };
+    let (start, end) = (now["startTime"].str(), now["completionTime"].str());
+    if complete && failed && ended {
+        conditions(check, "cannot set Complete=True and Failed=true conditions");
+    }
+    if complete && is(now, "FailureTarget") && (became("Complete") || became("FailureTarget")) {
+        conditions(check, "cannot set Complete=True and FailureTarget=true conditions");
+    }
+    let at = path.child("completionTime");
+    if !end.is_empty() && !complete && moved("completionTime") {
+        check.invalid(&at, end, "cannot set completionTime when there is no Complete=True condition");
+    }
+    if end.is_empty() && complete && (became("Complete") || moved("completionTime")) {
+        check.required(&at, "completionTime is required for Complete jobs");
+    }
+    let earlier = |a: &str, b: &str| match (meta::Time::parse(a), meta::Time::parse(b)) {
+        (Some(a), Some(b)) => a < b,
+        _ => false,
+    };
+    if earlier(end, start) && (moved("completionTime") || moved("startTime")) {
+        check.invalid(&at, end, "must be equal to or after `startTime`");
+    }
+    if failed && !is(now, "FailureTarget") && became("Failed") {
+        conditions(check, "cannot set Failed=True condition without the FailureTarget=true condition");
+    }
+    if complete && !is(now, "SuccessCriteriaMet") && became("Complete") {
+        conditions(check, "cannot set Complete=True condition without the SuccessCriteriaMet=true condition");
+    }
+    let active = now["active"].as_i64().unwrap_or_default();
+    if active > 0 && (complete || failed) && (ended || moved("active")) {
+        check.invalid(&path.child("active"), active, "active>0 is invalid for finished job");
+    }
+    if start.is_empty() && (complete || failed) && (ended || moved("startTime")) {
+        check.required(&path.child("startTime"), "startTime is required for finished job");
+    }
+    let ready = now["ready"].as_i64().unwrap_or_default();
+    if ready > active && (moved("ready") || moved("active")) {
+        check.invalid(&path.child("ready"), ready, "cannot set more ready pods than active");
     }
 }
 

@@ -14,6 +14,25 @@ use super::shown;
 
 const CLASS: &str = "kubernetes.io/ingress.class";
 
+/// Where an Ingress can be reached.
+pub(super) fn ingress_status(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let balancer = &object["status"]["loadBalancer"];
+    for (at, entry) in each(&balancer["ingress"], &Path::from("status.loadBalancer.ingress")) {
+        let (ip, name) = (entry["ip"].str(), entry["hostname"].str());
+        if let Some(why) = legacy_ip(ip).filter(|_| !ip.is_empty()) {
+            check.invalid(&at.child("ip"), ip, why);
+        }
+        if !name.is_empty() {
+            check.format(&at.child("hostname"), name, &names::dns1123_subdomain(name));
+            if parse_sloppy(name).is_some() {
+                check.invalid(&at.child("hostname"), name, "must be a DNS name, not an IP address");
+            }
+        }
+    }
+    check.errors
+}
+
 pub(super) fn ingress(object: &Value, create: bool) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, path) = (&object["spec"], Path::root("spec"));

@@ -4,8 +4,8 @@ use document::Value;
 use meta::field::{Error, Path, Shown};
 use meta::names;
 
-use super::diff::diff;
 use super::check::{Check, same};
+use super::diff::diff;
 use super::shown;
 use crate::amount::nano;
 

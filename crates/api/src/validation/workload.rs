@@ -418,9 +418,22 @@ pub(super) fn revision_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
     check.non_negative(&Path::root("revision"), &new["revision"]);
     if !same(&new["data"], &old["data"]) {
-        check.invalid(&Path::root("data"), shown(&new["data"]), "field is immutable");
+        check.invalid(&Path::root("data"), shown(&sorted(&new["data"])), "field is immutable");
     }
     check.errors
+}
+
+/// Members by name, as a patched document is written.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Map(map) => {
+            let mut map: document::Map = map.iter().map(|(n, v)| (n.to_owned(), sorted(v))).collect();
+            map.sort();
+            Value::Map(map)
+        }
+        Value::List(items) => Value::List(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
 }
 
 pub(super) fn pod_template(object: &Value) -> Vec<Error> {

@@ -163,6 +163,38 @@ pub(super) fn linux_only(check: &mut Check, spec: &Value, path: &Path) {
     }
 }
 
+/// Containers that are processes of a Windows host: all or none, and on the host's network.
+pub(super) fn host_process(check: &mut Check, spec: &Value, path: &Path) {
+    let of = |context: &Value| context["windowsOptions"]["hostProcess"].as_bool();
+    let pod = of(&spec["securityContext"]);
+    let (mut all, mut on_host) = (0, 0);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (at, container) in each(&spec[list], &path.child(list)) {
+            all += 1;
+            let own = of(&container["securityContext"]);
+            if let (Some(pod), Some(own)) = (pod, own)
+                && pod != own
+            {
+                let at = at.child("securityContext").child("windowsOptions").child("hostProcess");
+                let detail = format!("pod hostProcess value must be identical if both are specified, was {pod}");
+                check.invalid(&at, own, &detail);
+            }
+            on_host += i32::from(own.or(pod) == Some(true));
+        }
+    }
+    if on_host == 0 {
+        return;
+    }
+    if on_host != all {
+        let detail = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        check.invalid(path, "", detail);
+    }
+    if !spec["hostNetwork"].is_true() {
+        let detail = "hostNetwork must be true if pod contains any hostProcess containers";
+        check.invalid(&path.child("hostNetwork"), false, detail);
+    }
+}
+
 pub(super) fn windows_only(check: &mut Check, spec: &Value, path: &Path) {
     const DETAIL: &str = "cannot be set for a windows pod";
     const POD: [&str; 10] = [

@@ -57,6 +57,7 @@ pub(in crate::validation) fn pod_spec(check: &mut Check, spec: &Value, path: &Pa
     }
     scheduling_gates(check, &spec["schedulingGates"], &path.child("schedulingGates"));
     affinity::topology_spread(check, &spec["topologySpreadConstraints"], &path.child("topologySpreadConstraints"));
+    security::host_process(check, spec, path);
     host_users(check, spec, path);
     host_name_override(check, spec, path);
     scalar_names(check, spec, path);

@@ -70,7 +70,9 @@ fn addresses(check: &mut Check, status: &Value, path: &Path) {
         let ips = status[field].items();
         let families = |v6: bool| ips.iter().filter(|i| i["ip"].str().contains(':') == v6).count();
         if ips.len() > 2 || families(true) > 1 || families(false) > 1 {
-            let value = super::super::shown(&status[field]);
+            let kind = if field == "podIPs" { "io.k8s.api.core.v1.PodIP" } else { "io.k8s.api.core.v1.HostIP" };
+            let each = ips.iter().map(|ip| super::super::internal::shown_as(ip, kind).0).collect::<Vec<_>>();
+            let value = meta::field::Shown::json(format!("[{}]", each.join(",")));
             check.invalid(&at, value, "may specify no more than one IP for each IP family");
         }
     }

@@ -188,10 +188,8 @@ pub(super) fn ephemeral_containers(check: &mut Check, new: &Value, old: &Value) 
             None => check.forbidden(&path, &format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(now) if now != before => {
                 let changed = diff(before, now, "io.k8s.api.core.v1.EphemeralContainer");
-                check.forbidden(
-                    &path,
-                    &format!("existing ephemeral containers {name:?} may not be changed\n{changed}"),
-                );
+                check
+                    .forbidden(&path, &format!("existing ephemeral containers {name:?} may not be changed\n{changed}"));
             }
             Some(_) => {}
         }
