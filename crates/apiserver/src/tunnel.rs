@@ -149,7 +149,11 @@ fn log_query(query: &Query, pod: &str) -> Result<Vec<(String, String)>, Status> 
             out.push((name.to_owned(), value.to_owned()));
         }
     }
-    if errors.is_empty() { Ok(out) } else { Err(Status::invalid(&meta::GroupKind::new("", "PodLogOptions"), pod, errors)) }
+    if errors.is_empty() {
+        Ok(out)
+    } else {
+        Err(Status::invalid(&meta::GroupKind::new("", "PodLogOptions"), pod, errors))
+    }
 }
 
 /// A refusal of the kubelet as upstream hands it on.

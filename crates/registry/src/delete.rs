@@ -41,8 +41,17 @@ impl Registry {
         let body = body::delete_options(request.body)?;
         let options = DeleteOptions::from(body.as_ref(), &request.query)?;
         let attributes = passage.attributes();
-        self.delete_one(passage, target, &attributes.namespace, &attributes.name, &options, body.unwrap_or_default())
-            .await
+        let body = body.unwrap_or_default();
+        let mut outcome =
+            self.delete_one(passage, target, &attributes.namespace, &attributes.name, &options, body).await?;
+        if target.resource.group == "batch"
+            && target.resource.plural == "jobs"
+            && options.propagation.is_none()
+            && options.orphan_dependents.is_none()
+        {
+            outcome.warnings.push("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".into());
+        }
+        Ok(outcome)
     }
 
     /// DELETE on a collection: every object that the selectors choose, one by one; answers the list of what it met.

@@ -272,7 +272,11 @@ fn check_manager(manager: &str, errors: &mut Vec<Error>) {
     }
     for (at, c) in manager.char_indices() {
         if c.is_control() {
-            errors.push(Error::invalid(&path, manager, &format!("invalid character U+{:04X} (at position {at})", u32::from(c))));
+            errors.push(Error::invalid(
+                &path,
+                manager,
+                &format!("invalid character U+{:04X} (at position {at})", u32::from(c)),
+            ));
             break;
         }
     }

@@ -143,11 +143,9 @@ fn allocate_address(
             Ok(ip) => {
                 let path = "spec.clusterIPs".into();
                 let shown = meta::field::Shown::json(format!("[{}]", meta::field::Shown::json_string(&given).0));
-                if !contains(range, ip) {
-                    let why = format!(
-                        "failed to allocate IP {given}: the provided IP ({given}) is not in the valid range. The range of valid IPs is {}/{}",
-                        range.0, range.1
-                    );
+                if !contains(range, ip) || is_edge(range, ip) {
+                    let why =
+                        format!("failed to allocate IP {given}: the provided network does not match the current range");
                     return errors.push(Error::invalid(&path, shown, &why));
                 }
                 if taken.addresses.get(&given).is_some_and(|o| o != owner) {
@@ -183,6 +181,7 @@ fn allocate_ports(taken: &Allocated, owner: &str, object: &mut Value, errors: &m
         _ => return,
     };
     let mut own: BTreeSet<(i64, String)> = BTreeSet::new();
+    health_check_port(taken, owner, object, &mut own, errors);
     let Some(ports) = object.entry("spec").entry("ports").as_list_mut() else { return };
     for (n, port) in ports.iter_mut().enumerate() {
         let protocol = port["protocol"].str().to_owned();
@@ -211,6 +210,44 @@ fn allocate_ports(taken: &Allocated, owner: &str, object: &mut Value, errors: &m
     }
 }
 
+/// A balancer that keeps traffic on the nodes asks them at a port of its own whether they have endpoints.
+fn health_check_port(
+    taken: &Allocated,
+    owner: &str,
+    object: &mut Value,
+    own: &mut BTreeSet<(i64, String)>,
+    errors: &mut Vec<Error>,
+) {
+    const FIELD: &str = "healthCheckNodePort";
+    let spec = object.entry("spec");
+    if spec["type"].str() != "LoadBalancer" || spec["externalTrafficPolicy"].str() != "Local" {
+        return;
+    }
+    let given = spec[FIELD].as_i64().unwrap_or(0);
+    let protocol = "TCP".to_owned();
+    if given == 0 {
+        let declared = spec["ports"].items().iter().filter_map(|p| p["nodePort"].as_i64());
+        let mut avoided = own.clone();
+        avoided.extend(declared.map(|n| (n, protocol.clone())));
+        match free_port(taken, &avoided, &protocol) {
+            Some(free) => {
+                spec.set(FIELD, free);
+                own.insert((free, protocol));
+            }
+            None => errors.push(Error::internal(
+                &"spec.healthCheckNodePort".into(),
+                "failed to allocate a HealthCheck NodePort: range is full",
+            )),
+        }
+    } else if taken.ports.get(&(given, protocol.clone())).is_some_and(|o| o != owner) {
+        let why =
+            format!("failed to allocate requested HealthCheck NodePort {given}: provided port is already allocated");
+        errors.push(Error::internal(&"spec.healthCheckNodePort".into(), &why));
+    } else {
+        own.insert((given, protocol));
+    }
+}
+
 fn addresses(service: &Value) -> Vec<String> {
     service["spec"]["clusterIPs"]
         .items()
@@ -223,7 +260,9 @@ fn addresses(service: &Value) -> Vec<String> {
 
 fn node_ports(service: &Value) -> Vec<(i64, String)> {
     let ports = service["spec"]["ports"].items().iter();
-    ports.filter_map(|p| Some((p["nodePort"].as_i64().filter(|n| *n > 0)?, p["protocol"].str().to_owned()))).collect()
+    let health = service["spec"]["healthCheckNodePort"].as_i64().filter(|n| *n > 0).map(|n| (n, "TCP".to_owned()));
+    let own = ports.filter_map(|p| Some((p["nodePort"].as_i64().filter(|n| *n > 0)?, p["protocol"].str().to_owned())));
+    own.chain(health).collect()
 }
 
 /// A random free address: never the network's own, its first (the API server's) or its broadcast address.
@@ -255,6 +294,14 @@ fn contains((base, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
     let shift = bits - u32::from(prefix).min(bits);
     let cut = |ip| to_number(ip).checked_shr(shift).unwrap_or(0);
     cut(base) == cut(ip)
+}
+
+/// The network's own address, or the broadcast address of IPv4.
+fn is_edge((base, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
+    let bits: u32 = if base.is_ipv4() { 32 } else { 128 };
+    let hosts = 1_u128.checked_shl(bits - u32::from(prefix).min(bits)).map_or(u128::MAX, |size| size - 1);
+    let within = to_number(ip) & hosts;
+    within == 0 || (ip.is_ipv4() && within == hosts)
 }
 
 fn to_number(ip: IpAddr) -> u128 {

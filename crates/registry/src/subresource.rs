@@ -98,7 +98,10 @@ fn assign(pod: &Value, binding: &Value, found: &Object) -> Result<Value, Status>
     if !uid.is_empty() && *uid != *found.uid {
         return conflict(
             "pods",
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", found.uid),
+            format!(
+                "StorageError: invalid object, Code: 4, Key: /registry/pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                found.key.namespace, found.key.name, found.uid
+            ),
         );
     }
     if found.deletion.is_some() {
