@@ -51,7 +51,12 @@ impl Local {
             Verb::Patch(PatchKind::Apply) => Some(registry::PatchKind::Apply),
             _ => None,
         };
-        let request = WriteRequest { body: call.body.map(Body::Value), patch, query };
+        let request = WriteRequest {
+            body: call.body.map(Body::Value),
+            patch,
+            query,
+            user_agent: component(&self.user.name).to_owned(),
+        };
         let registry = &self.registry;
         let outcome = match call.verb {
             Verb::Get => registry.get(&passage, &request.query).await?,
@@ -69,6 +74,16 @@ impl Local {
             }
         };
         Ok(tree(outcome))
+    }
+}
+
+/// The upstream program whose loops run under this name.
+fn component(user: &str) -> &str {
+    match user {
+        _ if user.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
+        _ if user.starts_with("system:node:") => "kubelet",
+        "system:apiserver" => "kube-apiserver",
+        _ => user.strip_prefix("system:").unwrap_or(user),
     }
 }
 

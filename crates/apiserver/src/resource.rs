@@ -69,7 +69,12 @@ impl Call<'_> {
             return self.outcome(&maker, registry.get(&self.passage, query).await?, notes);
         }
         let body = self.body(body).await?;
-        let request = WriteRequest { body: self.typed(body, patch)?, patch, query: query.clone() };
+        let request = WriteRequest {
+            body: self.typed(body, patch)?,
+            patch,
+            query: query.clone(),
+            user_agent: self.user_agent().to_owned(),
+        };
         if self.action == Action::DeleteCollection {
             return list::answer(&maker, registry.delete_collection(&self.passage, request).await?);
         }
@@ -126,6 +131,11 @@ impl Call<'_> {
             "application/apply-patch+yaml" => Ok(Some(PatchKind::Apply)),
             _ => Err(negotiate::unknown_patch_type()),
         }
+    }
+
+    fn user_agent(&self) -> &str {
+        let agent = self.head.headers.get(http::header::USER_AGENT);
+        agent.and_then(|v| v.to_str().ok()).unwrap_or_default()
     }
 
     fn typed(&self, body: Bytes, patch: Option<PatchKind>) -> Result<Option<registry::Body>, Status> {

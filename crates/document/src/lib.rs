@@ -1,7 +1,8 @@
 //! The algebra of objects, no Kubernetes kind named in it: a `Value` tree in output order, type tables (`schema`),
-//! decode, default and normalize along them; JSON, YAML and protobuf; merge, strategic and JSON patch; `Object`, the
-//! sealed bytes of one version. Which types there are is said by crate `api`.
+//! decode, default and normalize along them; JSON, YAML and protobuf; merge, strategic and JSON patch; apply and field
+//! management; `Object`, the sealed bytes of one version. Which types there are is said by crate `api`.
 
+pub mod apply;
 pub mod decode;
 pub mod default;
 pub mod json;

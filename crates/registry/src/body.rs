@@ -121,7 +121,7 @@ pub fn patch(
             let done = document::patch::strategic(tree, &bytes, expected.type_).map_err(refused)?;
             (document::decode::restore(done.value, expected.type_), done.shown, done.problems)
         }
-        PatchKind::Apply => return Err(Status::not_implemented("server-side apply is not built yet")),
+        PatchKind::Apply => return Err(Status::not_implemented("apply to this subresource is not built yet")),
     };
     let mut decoded = decoded.map_err(|e| not_of_type(&e.to_string(), &shown))?;
     if kind == PatchKind::Strategic {
@@ -135,7 +135,12 @@ pub fn patch(
     Ok((value, warnings))
 }
 
-fn finish(value: &mut Value, expected: &Expected) {
+/// Head, defaults and normal form.
+pub(crate) fn finish(value: &mut Value, expected: &Expected) {
+    if value["metadata"]["managedFields"].as_list().is_some_and(<[Value]>::is_empty) {
+        // the empty list means "forget": an empty entry says the same and is kept by the normal form
+        value.entry("metadata").set("managedFields", Value::List(vec![Value::map()]));
+    }
     value.set("kind", expected.gvk.kind.as_str());
     value.set("apiVersion", expected.gvk.group_version().to_string());
     document::default::apply(value, expected.type_, expected.defaults);

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod bootstrap;
 mod delete;
+mod manage;
 mod privileged;
 pub mod query;
 mod rbac;

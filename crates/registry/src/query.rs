@@ -27,6 +27,10 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     pub field_manager: String,
     pub force: Option<bool>,
+    /// Whose name the fields of this write go under; `field_manager` unless that is empty.
+    pub manager: String,
+    /// The object is the result of an apply: its managedFields are already right.
+    pub applied: bool,
 }
 
 /// Options of list and watch.
@@ -96,7 +100,7 @@ impl Query {
 
     /// # Errors
     /// 422 naming `kind`Options, as upstream validates them.
-    pub fn write_options(&self, kind: &'static str, apply: bool) -> Result<WriteOptions, Status> {
+    pub fn write_options(&self, kind: &'static str, apply: bool, user_agent: &str) -> Result<WriteOptions, Status> {
         let mut errors = Vec::new();
         let manager = self.get("fieldManager").unwrap_or_default().to_owned();
         if apply && manager.is_empty() {
@@ -110,7 +114,8 @@ impl Query {
         let dry_run = check_dry_run(self.all("dryRun"), &mut errors);
         let field_validation = check_field_validation(self.get("fieldValidation").unwrap_or_default(), &mut errors);
         refuse(kind, errors)?;
-        Ok(WriteOptions { dry_run, field_validation, field_manager: manager, force })
+        let name = if manager.is_empty() { crate::manage::manager_of(user_agent) } else { manager.clone() };
+        Ok(WriteOptions { dry_run, field_validation, field_manager: manager, force, manager: name, applied: apply })
     }
 
     /// # Errors
@@ -378,7 +383,7 @@ mod tests {
                 "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Nope\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
             ),
         ] {
-            assert_eq!(Query::parse(text).write_options("CreateOptions", false).unwrap_err().message, want);
+            assert_eq!(Query::parse(text).write_options("CreateOptions", false, "").unwrap_err().message, want);
         }
     }
 }

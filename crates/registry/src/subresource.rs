@@ -313,6 +313,7 @@ async fn scale_once(
     }
     let mut new = object.clone();
     new.entry("spec").set("replicas", replicas);
+    crate::manage::track_scale(&target, options, &object, &mut new);
     api::strategy::prepare_update(row, "", &mut new, &object, &crate::write::context(passage));
     document::normalize(&mut new, row.type_);
     refuse_invalid(row, &new, api::validation::validate_update(row, "", &new, &object))?;
@@ -322,7 +323,7 @@ async fn scale_once(
     review.object = Some(scale);
     review.old = Some(Arc::new(old_scale));
     registry.gate.mutate(passage, &mut review)?;
-    let unchanged = new == object;
+    let unchanged = document::apply::settle(&mut new, &object);
     let draft = seal(row, key.clone(), &new)?;
     let admitted = registry.gate.seal(passage, &mut review, |review| {
         let write = Write { precondition: Precondition::At(found.revision), effect: Effect::Put(draft) };

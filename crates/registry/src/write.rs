@@ -14,7 +14,7 @@ use store::{CommitError, Committed, Effect, Precondition, Transaction, View, Wri
 use crate::body::{self, Expected};
 use crate::query::{Query, WriteOptions};
 use crate::target::Target;
-use crate::{Answer, Body, Outcome, PatchKind, Registry, privileged, rbac, service, subresource, virtuals};
+use crate::{Answer, Body, Outcome, PatchKind, Registry, manage, privileged, rbac, service, subresource, virtuals};
 
 /// A write loses a race at most so often before it is told to come back.
 pub(crate) const ATTEMPTS: usize = 64;
@@ -26,12 +26,15 @@ pub struct WriteRequest {
     pub body: Option<Body>,
     pub patch: Option<PatchKind>,
     pub query: Query,
+    /// Who sends it, in its own words.
+    pub user_agent: String,
 }
 
 /// Where the new object of an update comes from.
 pub(crate) enum Source {
     Replace(Value),
     Patch { kind: PatchKind, body: Body },
+    Apply(Body),
 }
 
 /// One update of an object or of a part of it.
@@ -58,7 +61,7 @@ impl Registry {
     /// Whatever upstream answers at each of the steps.
     pub async fn create(&self, passage: &Passage, request: WriteRequest) -> Result<Outcome, Status> {
         let target = Target::of(passage.attributes())?;
-        let options = request.query.write_options("CreateOptions", false)?;
+        let options = request.query.write_options("CreateOptions", false, &request.user_agent)?;
         if let Some(sub) = target.subresource {
             return subresource::create(self, passage, target, sub, request.body, options).await;
         }
@@ -79,7 +82,7 @@ impl Registry {
     /// Whatever upstream answers at each of the steps.
     pub async fn update(&self, passage: &Passage, request: WriteRequest) -> Result<Outcome, Status> {
         let target = Target::of(passage.attributes())?;
-        let options = request.query.write_options("UpdateOptions", false)?;
+        let options = request.query.write_options("UpdateOptions", false, &request.user_agent)?;
         if let Some(sub) = target.subresource.filter(|s| s.name == "scale") {
             return subresource::update_scale(self, passage, target, sub, request, options).await;
         }
@@ -94,21 +97,16 @@ impl Registry {
     /// PATCH in any of its encodings.
     ///
     /// # Errors
-    /// Whatever upstream answers at each of the steps; 501 for server-side apply, which is not built yet.
+    /// Whatever upstream answers at each of the steps.
     pub async fn patch(&self, passage: &Passage, request: WriteRequest) -> Result<Outcome, Status> {
         let target = Target::of(passage.attributes())?;
         let kind = request.patch.ok_or_else(|| Status::unsupported_media_type("415: Unsupported Media Type"))?;
-        let options = request.query.write_options("PatchOptions", kind == PatchKind::Apply)?;
-        if kind == PatchKind::Apply {
-            return Err(Status::not_implemented(
-                "server-side apply is not built yet: use a client-side apply or another patch type",
-            ));
-        }
+        let options = request.query.write_options("PatchOptions", kind == PatchKind::Apply, &request.user_agent)?;
         if let Some(sub) = target.subresource.filter(|s| s.name == "scale") {
             return subresource::update_scale(self, passage, target, sub, request, options).await;
         }
         let body = request.body.unwrap_or(Body::Json(bytes::Bytes::new()));
-        let source = Source::Patch { kind, body };
+        let source = if kind == PatchKind::Apply { Source::Apply(body) } else { Source::Patch { kind, body } };
         self.rewrite(Update { passage, target, options, source, warnings: Vec::new() }).await
     }
 
@@ -143,6 +141,10 @@ impl Registry {
         let _turn = self.service_turn(target).await;
         let view = self.store.view();
         let row = target.resource;
+        let mut value = value;
+        if !options.applied {
+            manage::track(&target, options, None, &mut value);
+        }
         let given =
             if fixed_name.is_empty() { value["metadata"]["name"].str().to_owned() } else { fixed_name.to_owned() };
         let may = |attributes: Attributes| passage.may(attributes);
@@ -246,9 +248,12 @@ impl Registry {
         let old = Arc::new(api::read(row, &stored_object));
         let (mut new, mut warnings) = update.source.apply(target, &old, options)?;
         check_uid(target, &key, &new, &stored_object)?;
-        if matches!(update.source, Source::Patch { .. }) {
+        if !matches!(update.source, Source::Replace(_)) {
             check_namespace(target, attributes, &mut new)?;
             check_name(attributes, &new)?;
+        }
+        if !options.applied {
+            manage::track(target, options, Some(&old), &mut new);
         }
         let may = |attributes: Attributes| passage.may(attributes);
         let mut review = review(passage, *target, Operation::Update, &view, &may, options.dry_run);
@@ -269,7 +274,7 @@ impl Registry {
         service::allocate(self, row, &view, &mut new, Some(&old))?;
         warnings.extend(api::warnings::on_update(row, &new, &old));
         let gone = is_finished(row, &new, &old);
-        let unchanged = same(&new, &old);
+        let unchanged = document::apply::settle(&mut new, &old);
         review.object = Some(new);
         let admitted = self.gate.seal(passage, &mut review, |review| {
             let effect = if gone {
@@ -308,10 +313,24 @@ impl Registry {
         let Update { passage, target, options, source, .. } = update;
         let attributes = passage.attributes();
         let missing = || Status::not_found(&target.group_resource(), &attributes.name);
-        let Source::Replace(value) = source else { return Err(missing()) };
-        if !target.resource.strategy.create_on_update || target.subresource.is_some() {
+        let creates = match source {
+            Source::Replace(_) => target.resource.strategy.create_on_update,
+            Source::Patch { .. } => false,
+            Source::Apply(_) => true,
+        };
+        if !creates || target.subresource.is_some() {
             return Err(missing());
         }
+        let value = match source {
+            Source::Apply(body) => {
+                let (mut value, _) = manage::apply(target, options, body, None)?;
+                check_namespace(target, attributes, &mut value)?;
+                check_name(attributes, &value)?;
+                value
+            }
+            Source::Patch { .. } => return Err(missing()),
+            Source::Replace(value) => value.clone(),
+        };
         if !value["metadata"]["uid"].str().is_empty() {
             let key = target.key(&attributes.namespace, &attributes.name)?;
             return Err(uid_conflict(target, &key, value["metadata"]["uid"].str(), ""));
@@ -319,7 +338,7 @@ impl Registry {
         let create = Attributes { verb: "create".into(), ..attributes.clone() };
         passage.demand(create)?;
         let mut names = 0;
-        self.insert_once(passage, *target, options, value.clone(), &attributes.name, &mut names).await
+        self.insert_once(passage, *target, options, value, &attributes.name, &mut names).await
     }
 
     fn privileged_errors(&self, row: &api::ResourceType, object: &Value) -> Vec<meta::field::Error> {
@@ -342,6 +361,7 @@ impl Source {
         match self {
             Source::Replace(value) => Ok((value.clone(), Vec::new())),
             Source::Patch { kind, body } => body::patch(*kind, body, old, &Expected::of(target.resource), options),
+            Source::Apply(body) => manage::apply(target, options, body, Some(old)),
         }
     }
 }
@@ -385,7 +405,7 @@ pub(crate) fn review<'a>(
 /// System-owned metadata of a new object. True when the name was generated.
 fn begin_create(row: &api::ResourceType, attributes: &Attributes, object: &mut Value, fixed_name: &str) -> bool {
     let meta = object.entry("metadata");
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(name);
     }
     if row.namespaced {
@@ -413,7 +433,6 @@ fn begin_update(new: &mut Value, old: &Value) {
     };
     keep(meta, "creationTimestamp");
     keep(meta, "generation");
-    keep(meta, "managedFields");
     keep(meta, "resourceVersion");
     meta.remove("selfLink");
     if meta["uid"].str().is_empty() {
@@ -523,11 +542,6 @@ fn is_finished(row: &api::ResourceType, new: &Value, old: &Value) -> bool {
         before["deletionGracePeriodSeconds"].as_i64() == Some(0)
     };
     over && new["metadata"]["finalizers"].items().is_empty()
-}
-
-/// Equal but for what every write moves.
-fn same(new: &Value, old: &Value) -> bool {
-    new == old
 }
 
 /// The encoded form in the version that is stored.
