@@ -339,7 +339,12 @@ pub fn settle(new: &mut Value, old: &Value) -> bool {
     if new["metadata"]["managedFields"] != old["metadata"]["managedFields"] {
         let timeless = |object: &Value| -> Vec<Value> {
             let entries = object["metadata"]["managedFields"].items().iter().cloned();
-            entries.map(|mut e| { e.remove("time"); e }).collect()
+            entries
+                .map(|mut e| {
+                    e.remove("time");
+                    e
+                })
+                .collect()
         };
         if timeless(new) != timeless(old) {
             return false;

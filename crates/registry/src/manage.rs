@@ -116,8 +116,9 @@ fn read(body: &Body) -> Result<(Value, String), Status> {
     let (tree, duplicates) = match body {
         Body::Value(value) => (value.clone(), String::new()),
         Body::Json(bytes) | Body::Yaml(bytes) => {
-            let parsed = document::yaml::parse(bytes)
-                .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+            let parsed = document::yaml::parse(bytes).map_err(|e| {
+                Status::bad_request(format!("error decoding patch: error converting YAML to JSON: {e}"))
+            })?;
             (parsed.value, parsed.duplicates)
         }
         Body::Protobuf(_) => return Err(Status::unsupported_media_type("415: Unsupported Media Type")),

@@ -15,7 +15,7 @@ pub struct Set(pub(super) BTreeMap<Element, Node>);
 
 /// One point: whether it is in the set itself, and what is below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Node {
+pub(super) struct Node {
     pub(super) member: bool,
     pub(super) below: Set,
 }

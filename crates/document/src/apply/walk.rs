@@ -52,7 +52,11 @@ impl<'a> Lookup<'a> {
 }
 
 /// Every member of two maps once: the left one's in order, then what only the right one has.
-fn zip<'a>(left: Option<&'a Map>, right: Option<&'a Map>, mut each: impl FnMut(&'a Name, Option<&'a Value>, Option<&'a Value>)) {
+fn zip<'a>(
+    left: Option<&'a Map>,
+    right: Option<&'a Map>,
+    mut each: impl FnMut(&'a Name, Option<&'a Value>, Option<&'a Value>),
+) {
     let (in_left, in_right) = (Lookup::new(left), Lookup::new(right));
     for (name, value) in left.map(Map::as_members).unwrap_or_default() {
         each(name, Some(value), in_right.get(name));
