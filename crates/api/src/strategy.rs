@@ -33,6 +33,13 @@ pub enum Need {
     ServiceAddresses,
 }
 
+/// What upstream does when it reads an object of this version, before anybody else sees it.
+pub fn begin(resource: &ResourceType, object: &mut Value) {
+    if resource.group.is_empty() && resource.kind == "Secret" {
+        core::string_data(object);
+    }
+}
+
 /// Before validation of a create. Uid, creationTimestamp and name are set already.
 pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Context<'_>) -> Vec<Need> {
     generic::create(resource, object);

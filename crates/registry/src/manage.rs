@@ -50,6 +50,7 @@ fn serves(row: &ResourceType, version: &str) -> bool {
 
 /// Writes managedFields into the object of an update or a create.
 pub(crate) fn track(target: &Target, options: &WriteOptions, live: Option<&Value>, new: &mut Value) {
+    api::strategy::begin(target.resource, new);
     with(target, options, |write| apply::update(write, live, new));
 }
 

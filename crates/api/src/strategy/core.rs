@@ -73,7 +73,7 @@ fn name_label(namespace: &mut Value) {
 }
 
 /// `stringData` wins over `data` and is never kept.
-fn string_data(secret: &mut Value) {
+pub(super) fn string_data(secret: &mut Value) {
     let Some(Value::Map(texts)) = secret.remove("stringData") else { return };
     for (key, text) in texts {
         secret.entry("data").set(key, encode_base64(text.str().as_bytes()));
