@@ -36,6 +36,8 @@ pub(crate) async fn up(flags: &Up) -> anyhow::Result<()> {
     let addresses: Vec<String> = plan.addresses().iter().map(ToString::to_string).collect();
     std::fs::write(dir.join("addresses"), addresses.join("\n"))
         .with_context(|| format!("cannot write below {}", dir.display()))?;
+    std::fs::write(dir.join("pod-cidr"), &flags.pod_cidr)
+        .with_context(|| format!("cannot write below {}", dir.display()))?;
     node::network::loopback::add(&plan.addresses())?;
     let kubelet = std::net::SocketAddr::from((plan.node_ip, flags.kubelet_port));
     // the agent takes it for good; a port that is taken is said before anything else starts
@@ -197,7 +199,7 @@ pub(crate) async fn down(flags: &Down) -> anyhow::Result<()> {
     }
     let lock = DataLock::take(&dir)?;
     if server::is_root() && dir.join("runtime").exists() {
-        let pods = node::network::Range::parse("198.18.0.0/24").context("the default pod range")?;
+        let pods = pod_range(&dir)?;
         runtime(&dir, pods, image_store(&dir, &[])?)?.teardown_all().await?;
     }
     if server::is_root() {
@@ -213,6 +215,14 @@ pub(crate) async fn down(flags: &Down) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot delete {}", dir.display()))?;
     }
     Ok(())
+}
+
+/// The pod range that `up` wrote down; an older folder without it had the default.
+fn pod_range(dir: &Path) -> anyhow::Result<node::network::Range> {
+    let text = std::fs::read_to_string(dir.join("pod-cidr")).unwrap_or_default();
+    node::network::Range::parse(text.trim())
+        .or_else(|| node::network::Range::parse("198.18.0.0/24"))
+        .context("no pod range is known")
 }
 
 /// What `up` wrote down of the addresses it put on `lo`.
