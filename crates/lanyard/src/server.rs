@@ -404,7 +404,10 @@ fn signing_authority(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<Certifica
 
 fn log_flags_without_effect(flags: &ServerFlags) {
     if flags.endpoint_reconciler_type != "none" {
-        tracing::debug!(kind = flags.endpoint_reconciler_type, "--endpoint-reconciler-type");
+        let kind = &flags.endpoint_reconciler_type;
+        tracing::info!(
+            "--endpoint-reconciler-type={kind} does nothing yet: the Endpoints of the kubernetes Service are not kept"
+        );
     }
 }
 
