@@ -141,7 +141,10 @@ fn documents(out: &Path) {
     for name in names.iter().filter(|n| n.ends_with(".json.gz")) {
         let path = name.trim_end_matches(".json.gz").replace('_', "/");
         let file = folder.join(name);
-        text.push_str(&format!("    ({path:?}, include_bytes!({:?})),\n", file.display().to_string()));
+        text.push_str(&format!(
+            "    ({path:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?}))),\n",
+            format!("/openapi/v3/{}", file.file_name().expect("a file").to_string_lossy())
+        ));
     }
     text.push_str("];\n");
     fs::write(out.join("documents.rs"), text).expect("OUT_DIR is writable");
