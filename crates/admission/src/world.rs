@@ -22,6 +22,12 @@ pub trait World: Sync {
 
     /// All objects of a resource (`pods`, `runtimeclasses.node.k8s.io`), of one namespace when given, in key order.
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value>;
+
+    /// Of all objects of a resource those whose stored text has `part` in it somewhere: a sieve that spares decoding the
+    /// others. The caller looks at what is left.
+    fn all_with(&self, resource: &str, namespace: Option<&str>, _part: &str) -> Vec<Value> {
+        self.all(resource, namespace)
+    }
 }
 
 impl World for View {
@@ -36,6 +42,12 @@ impl World for View {
 
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
         self.list(&ResourceId::from_text(resource), namespace).filter_map(|o| tree(&o)).collect()
+    }
+
+    fn all_with(&self, resource: &str, namespace: Option<&str>, part: &str) -> Vec<Value> {
+        let finder = memchr::memmem::Finder::new(part);
+        let objects = self.list(&ResourceId::from_text(resource), namespace);
+        objects.filter(|o| finder.find(&o.bytes).is_some()).filter_map(|o| tree(&o)).collect()
     }
 }
 

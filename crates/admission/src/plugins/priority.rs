@@ -58,7 +58,8 @@ fn keep(review: &mut Review<'_>) {
 }
 
 fn default_class(review: &Review<'_>) -> Option<Value> {
-    let classes = review.world.all(CLASSES, None).into_iter().filter(|c| c["globalDefault"].is_true());
+    let marked = review.world.all_with(CLASSES, None, "\"globalDefault\":true");
+    let classes = marked.into_iter().filter(|c| c["globalDefault"].is_true());
     classes.min_by_key(|c| c["value"].as_i64().unwrap_or_default())
 }
 
@@ -79,7 +80,7 @@ fn class_of(name: &str, review: &Review<'_>) -> Result<(String, i64, Option<Stri
 }
 
 fn create(review: &mut Review<'_>) -> Result<(), Status> {
-    let spec = review.new_object()["spec"].clone();
+    let spec = &review.new_object()["spec"];
     let (class, priority, policy) = class_of(spec["priorityClassName"].str(), review)?;
     if let Some(given) = spec["priority"].as_i64().filter(|p| *p != priority) {
         let why = format!(

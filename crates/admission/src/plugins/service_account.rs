@@ -24,12 +24,10 @@ impl Plugin for ServiceAccount {
         if !review.is("", "pods") || review.operation != Operation::Create {
             return Ok(());
         }
-        if !pods::is_mirror(review.new_object()) {
-            let mut pod = review.new_object().clone();
-            complete(&mut pod, review)?;
-            review.object = Some(pod);
-        }
-        self.validate(review)
+        judged(review, |pod, review| match pods::is_mirror(pod) {
+            true => mirror(pod),
+            false => complete(pod, review).and_then(|account| refuse(&account, pod, false)),
+        })
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
@@ -38,42 +36,69 @@ impl Plugin for ServiceAccount {
         if !ephemeral && !create {
             return Ok(());
         }
-        let pod = review.new_object().clone();
-        if create && pods::is_mirror(&pod) {
-            return mirror(&pod).map_or(Ok(()), |why| Err(review.forbidden(why)));
-        }
-        let account = account_of(&pod, review)?;
-        if !enforces(&account) {
-            return Ok(());
-        }
-        let refused = if ephemeral { limit_ephemeral(&account, &pod) } else { limit(&account, &pod) };
-        match refused {
-            None => Ok(()),
-            Some(why) if ephemeral => Err(Status::unclassified(why)),
-            Some(why) => Err(review.forbidden(&why)),
-        }
+        judged(review, |pod, review| match create && pods::is_mirror(pod) {
+            true => mirror(pod),
+            false => account_of(pod, review).and_then(|account| refuse(&account, pod, ephemeral)),
+        })
     }
 }
 
-fn mirror(pod: &Value) -> Option<&'static str> {
+/// Why a pod is refused.
+enum Refusal {
+    Forbidden(String),
+    /// With no reason.
+    Unclassified(String),
+}
+
+/// Lets `judge` have pod and review at once: the pod is out of the review meanwhile, and back before a refusal names it.
+fn judged(
+    review: &mut Review<'_>,
+    judge: impl FnOnce(&mut Value, &mut Review<'_>) -> Result<(), Refusal>,
+) -> Result<(), Status> {
+    let mut pod = review.object.take().unwrap_or_default();
+    let judged = judge(&mut pod, review);
+    review.object = Some(pod);
+    judged.map_err(|refusal| match refusal {
+        Refusal::Forbidden(why) => review.forbidden(&why),
+        Refusal::Unclassified(why) => Status::unclassified(why),
+    })
+}
+
+/// What an account that limits its pods says about this one.
+fn refuse(account: &Value, pod: &Value, ephemeral: bool) -> Result<(), Refusal> {
+    if !enforces(account) {
+        return Ok(());
+    }
+    let refused = if ephemeral { limit_ephemeral(account, pod) } else { limit(account, pod) };
+    match refused {
+        None => Ok(()),
+        Some(why) if ephemeral => Err(Refusal::Unclassified(why)),
+        Some(why) => Err(Refusal::Forbidden(why)),
+    }
+}
+
+fn mirror(pod: &Value) -> Result<(), Refusal> {
+    let refuse = |why: &str| Err(Refusal::Forbidden(why.to_owned()));
     let spec = &pod["spec"];
     if !spec["serviceAccountName"].str().is_empty() {
-        return Some("a mirror pod may not reference service accounts");
+        return refuse("a mirror pod may not reference service accounts");
     }
     if pods::names_secret(pod) {
-        return Some("a mirror pod may not reference secrets");
+        return refuse("a mirror pod may not reference secrets");
     }
     let mut sources = spec["volumes"].items().iter().flat_map(|v| v["projected"]["sources"].items());
-    let token = sources.any(|s| s.get("serviceAccountToken").is_some());
-    token.then_some("a mirror pod may not use ServiceAccountToken volume projections")
+    if sources.any(|s| s.get("serviceAccountToken").is_some()) {
+        return refuse("a mirror pod may not use ServiceAccountToken volume projections");
+    }
+    Ok(())
 }
 
-fn account_of(pod: &Value, review: &mut Review<'_>) -> Result<Value, Status> {
+fn account_of(pod: &Value, review: &mut Review<'_>) -> Result<Value, Refusal> {
     let name = pod["spec"]["serviceAccountName"].str();
     let namespace = review.namespace;
     if name.is_empty() {
         let pod_name = pod["metadata"]["name"].str();
-        return Err(review.forbidden(&format!("no service account specified for pod {namespace}/{pod_name}")));
+        return Err(Refusal::Forbidden(format!("no service account specified for pod {namespace}/{pod_name}")));
     }
     let key = review.key("serviceaccounts", name);
     match review.world.read(&key) {
@@ -84,13 +109,13 @@ fn account_of(pod: &Value, review: &mut Review<'_>) -> Result<Value, Status> {
                 review.waits_for = Some(key);
             }
             let missing = Status::not_found(&GroupResource::new("", "serviceaccount"), name);
-            Err(review.forbidden(&format!("error looking up service account {namespace}/{name}: {missing}")))
+            Err(Refusal::Forbidden(format!("error looking up service account {namespace}/{name}: {missing}")))
         }
     }
 }
 
-/// Fills in account, token volume and pull secrets.
-fn complete(pod: &mut Value, review: &mut Review<'_>) -> Result<(), Status> {
+/// Fills in account, token volume and pull secrets; the answer is the account.
+fn complete(pod: &mut Value, review: &mut Review<'_>) -> Result<Value, Refusal> {
     let spec = pod.entry("spec");
     if spec["serviceAccountName"].str().is_empty() {
         spec.set("serviceAccountName", "default");
@@ -107,7 +132,7 @@ fn complete(pod: &mut Value, review: &mut Review<'_>) -> Result<(), Status> {
         let secrets = account["imagePullSecrets"].items().iter().map(|s| doc!({"name": (s["name"].clone())}));
         spec.set("imagePullSecrets", secrets.collect::<Vec<_>>());
     }
-    Ok(())
+    Ok(account)
 }
 
 fn mount_token(spec: &mut Value) {
