@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::frames::Recent;
 use crate::health::Health;
 use crate::limits::InFlight;
 use crate::metrics::{Metrics, Seen};
@@ -40,6 +41,7 @@ pub(crate) struct Handler {
     pub(crate) health: Health,
     pub(crate) discovery: Discovery,
     pub(crate) metrics: Metrics,
+    pub(crate) recent: Arc<Recent>,
     pub(crate) kubelet: Option<crate::kubelet::Kubelets>,
     limits: InFlight,
     shutdown: OnceLock<watch::Receiver<bool>>,
@@ -66,6 +68,7 @@ impl Handler {
             limits: InFlight::new(config.max_requests_in_flight, config.max_mutating_requests_in_flight),
             health: Health::default(),
             metrics: Metrics::default(),
+            recent: Arc::default(),
             kubelet: config.kubelet.as_deref().and_then(crate::kubelet::Kubelets::new),
             shutdown: OnceLock::new(),
             config,

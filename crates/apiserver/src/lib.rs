@@ -8,6 +8,7 @@ pub mod assembly;
 mod body;
 pub mod config;
 mod discovery;
+mod frames;
 mod handler;
 mod health;
 mod index;

@@ -39,6 +39,11 @@ impl Maker {
         Ok(Maker { row, form, include })
     }
 
+    /// Whether the other makes the same bytes.
+    pub(crate) fn is_same(&self, other: &Maker) -> bool {
+        std::ptr::eq(self.row, other.row) && self.form == other.form && self.include == other.include
+    }
+
     /// The same form of another version of the resource.
     pub(crate) fn with_row(self, row: &'static ResourceType) -> Maker {
         Maker { row, ..self }

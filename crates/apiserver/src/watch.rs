@@ -1,18 +1,19 @@
 //! Watches on the wire: one frame per event, as JSON lines or length-delimited protobuf, whole, as Table rows or as
 //! metadata. A watch ends at its timeout, when it falls off the history, or with the server.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use document::{Object, proto};
-use futures::FutureExt;
+use document::Object;
 use meta::{Revision, Status};
 use registry::Watch;
 use store::{Event, EventKind, Watcher};
-use tokio::time::{Instant, Interval, sleep_until};
+use tokio::time::{Instant, Interval, Sleep, sleep_until};
 
 use crate::body::Body;
-use crate::negotiate::Encoding;
+use crate::frames::{self, Recent};
 use crate::resource::Call;
 use crate::respond::{self, Reply};
 use crate::shape::Maker;
@@ -26,18 +27,20 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
     let watch = match begun {
         Ok(watch) => watch,
         Err(status) if status.is_expired() => {
-            return respond::plain(200, content_type, Body::full(Frames { maker, columns_sent: false }.error(&status)));
+            return respond::plain(200, content_type, Body::full(frames::error(&maker, &status)));
         }
         Err(status) => return call.head.refuse(&status),
     };
     let timeout = watch.timeout.unwrap_or_else(|| spread(call.handler.config.min_watch_timeout));
     let stream = Stream {
-        frames: Frames { maker: maker.with_row(watch.resource), columns_sent: false },
+        maker: maker.with_row(watch.resource),
+        columns_sent: false,
+        recent: call.handler.recent.clone(),
         initial: watch.initial.into_iter(),
         initial_end: watch.initial_end,
         watcher: watch.watcher,
         bookmarks: watch.bookmarks.then(|| interval(BOOKMARKS)),
-        deadline: Instant::now() + timeout,
+        deadline: Box::pin(sleep_until(Instant::now() + timeout)),
     };
     let ended = Box::pin(call.handler.ended());
     let pieces = futures::stream::unfold((stream, ended), |(mut stream, mut ended)| async move {
@@ -62,49 +65,63 @@ fn interval(period: Duration) -> Interval {
 }
 
 struct Stream {
-    frames: Frames,
-    initial: std::vec::IntoIter<std::sync::Arc<Object>>,
+    maker: Maker,
+    /// A Table's columns have been said.
+    columns_sent: bool,
+    recent: Arc<Recent>,
+    initial: std::vec::IntoIter<Arc<Object>>,
     /// The end of `initial` is still to be said, by a bookmark of this revision.
     initial_end: Option<Revision>,
     watcher: Watcher,
     bookmarks: Option<Interval>,
-    deadline: Instant,
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl Stream {
     /// The next bytes: what is ready, up to a piece. `None`: the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(piece) = self.beginning() {
+            return Some(piece);
+        }
+        let event = tokio::select! {
+            biased;
+            event = self.watcher.next() => event?,
+            () = self.deadline.as_mut() => return None,
+            () = tick(&mut self.bookmarks) => return Some(frames::bookmark(&self.maker, self.watcher.revision(), false).into()),
+        };
+        let first = self.frame(&event);
+        // what is there already goes along
+        let mut more = Vec::new();
+        while first.len() + more.len() < PIECE {
+            let Some(event) = self.watcher.try_next() else { break };
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            let next = self.frame(&event);
+            more.extend_from_slice(&next);
+        }
+        Some(if more.is_empty() { first } else { more.into() })
+    }
+
+    /// A piece of what was there when the watch began, and the bookmark behind it.
+    fn beginning(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         for object in self.initial.by_ref() {
-            self.frames.push(EventKind::Added, &object, &mut out);
+            frames::push(&self.maker, EventKind::Added, &object, !self.columns_sent, &mut out);
+            self.columns_sent = true;
             if out.len() >= PIECE {
                 return Some(out.into());
             }
         }
         if let Some(revision) = self.initial_end.take() {
-            self.frames.bookmark(revision, true, &mut out);
+            out.extend(frames::bookmark(&self.maker, revision, true));
         }
-        if !out.is_empty() {
-            return Some(out.into());
-        }
-        let event = tokio::select! {
-            biased;
-            event = self.watcher.next() => event?,
-            () = sleep_until(self.deadline) => return None,
-            () = tick(&mut self.bookmarks) => {
-                self.frames.bookmark(self.watcher.revision(), false, &mut out);
-                return Some(out.into());
-            }
-        };
-        self.frames.event(&event, &mut out);
-        while out.len() < PIECE {
-            // what is there already goes along
-            match self.watcher.next().now_or_never() {
-                Some(Some(event)) => self.frames.event(&event, &mut out),
-                _ => break,
-            }
-        }
-        Some(out.into())
+        (!out.is_empty()).then(|| out.into())
+    }
+
+    fn frame(&mut self, event: &Event) -> Bytes {
+        let columns = !std::mem::replace(&mut self.columns_sent, true);
+        self.recent.frame(&self.maker, event, columns)
     }
 }
 
@@ -115,69 +132,4 @@ async fn tick(interval: &mut Option<Interval>) {
         }
         None => std::future::pending().await,
     }
-}
-
-/// Writes frames; remembers that a Table's columns have been said.
-struct Frames {
-    maker: Maker,
-    columns_sent: bool,
-}
-
-impl Frames {
-    fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
-        self.push(event.kind, &event.object, out);
-    }
-
-    fn push(&mut self, kind: EventKind, object: &Object, out: &mut Vec<u8>) {
-        let name = match kind {
-            EventKind::Added => "ADDED",
-            EventKind::Modified => "MODIFIED",
-            EventKind::Deleted => "DELETED",
-        };
-        let mut body = Vec::with_capacity(object.bytes.len() + 128);
-        self.maker.push_object(object, !self.columns_sent, &mut body);
-        self.columns_sent = true;
-        self.frame(name, body, out);
-    }
-
-    fn bookmark(&mut self, revision: Revision, initial_end: bool, out: &mut Vec<u8>) {
-        let mut body = Vec::new();
-        self.maker.push_bookmark(&revision.to_string(), initial_end, &mut body);
-        self.frame("BOOKMARK", body, out);
-    }
-
-    fn error(&self, status: &Status) -> Vec<u8> {
-        let mut out = Vec::new();
-        let body = status.to_json().into_bytes();
-        match self.maker.form.encoding {
-            Encoding::Protobuf => push_protobuf("ERROR", &protobuf(&body, api::type_of_meta("Status")), &mut out),
-            _ => push_line("ERROR", &body, &mut out),
-        }
-        out
-    }
-
-    fn frame(&self, name: &str, body: Vec<u8>, out: &mut Vec<u8>) {
-        match self.maker.form.encoding {
-            Encoding::Protobuf => push_protobuf(name, &protobuf(&body, self.maker.answer_type()), out),
-            _ => push_line(name, &body, out),
-        }
-    }
-}
-
-fn push_line(name: &str, body: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(body);
-    out.extend_from_slice(b"}\n");
-}
-
-/// The object with its envelope; empty when it cannot be written, which the tables rule out for what they serve.
-fn protobuf(body: &[u8], type_: Option<&'static document::Type>) -> Vec<u8> {
-    let encoded = respond::parse(body).ok().zip(type_).and_then(|(value, type_)| respond::protobuf(&value, type_));
-    encoded.unwrap_or_default()
-}
-
-fn push_protobuf(name: &str, object: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&proto::frame(&proto::watch_event(name, object)));
 }

@@ -97,6 +97,12 @@ impl Watcher {
     /// The next event; waits for it. `None`: closed, because it fell off the history or the store shut down.
     /// Nothing is lost when the future is dropped before it is ready.
     pub async fn next(&mut self) -> Option<Event> {
+        // most often, something is there: then nobody has to be told to wake this watcher
+        match self.poll() {
+            Step::Event(event) => return Some(event),
+            Step::Closed => return None,
+            Step::Wait => {}
+        }
         let history = self.history.clone();
         loop {
             let mut changed = std::pin::pin!(history.changed.notified());
