@@ -16,6 +16,8 @@ use crate::respond::{self, Reply};
 use crate::shape::Maker;
 
 const PIECE: usize = 64 * 1024;
+/// Room for what stands around the items, and for the item that ends a piece.
+const HEAD: usize = 4 * 1024;
 
 /// # Errors
 /// 406 when the list cannot be made in this form.
@@ -23,7 +25,7 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
     maker.check_list(true)?;
     let maker = maker.with_row(list.resource);
     let size: usize = list.items.iter().map(|o| maker.size_of(o)).sum();
-    let pieces = Pieces { maker, list, next: 0, state: State::Head };
+    let pieces = Pieces { maker, list, next: 0, state: State::Head, left: size + HEAD };
     let streams = maker.form.encoding == Encoding::Json && !maker.form.pretty;
     if !streams {
         return respond::encoded(200, pieces.flatten().collect(), maker.list_type(), maker.form);
@@ -47,6 +49,8 @@ struct Pieces {
     list: List,
     next: usize,
     state: State,
+    /// About how many bytes are still to come.
+    left: usize,
 }
 
 enum State {
@@ -59,7 +63,7 @@ impl Iterator for Pieces {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(PIECE / 4);
+        let mut out = Vec::with_capacity(self.left.min(PIECE + HEAD));
         match self.state {
             State::Head => {
                 self.maker.push_list_head(&self.list.revision.to_string(), &list_meta(&self.list), &mut out);
@@ -80,6 +84,7 @@ impl Iterator for Pieces {
             self.maker.push_item(item, &mut out);
             self.next += 1;
         }
+        self.left = self.left.saturating_sub(out.len()).max(HEAD);
         Some(out)
     }
 }
