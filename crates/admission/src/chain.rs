@@ -69,11 +69,16 @@ const OFF: [&str; 14] = [
     "PodTolerationRestriction",
 ];
 
-/// `--enable-admission-plugins`, `--disable-admission-plugins`.
+/// What decides which plugins there are.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// `--enable-admission-plugins`
     pub enabled: Vec<String>,
+    /// `--disable-admission-plugins`
     pub disabled: Vec<String>,
+    /// This process runs a node agent of ours. What only a node's network can enforce is then refused, since ours does
+    /// not; other nodes bring their own network, as upstream's do.
+    pub own_node: bool,
 }
 
 /// A wrong plugin flag, in upstream's words.
@@ -103,7 +108,7 @@ impl Chain {
         };
         let plugins = names().filter(|n| on(n)).filter_map(plugins::make);
         let mut plugins: Vec<Box<dyn Plugin>> = plugins.collect();
-        plugins.push(Box::new(plugins::unenforced::Unenforced));
+        plugins.push(Box::new(plugins::unenforced::Unenforced { own_node: config.own_node }));
         Ok(Chain { plugins })
     }
 
@@ -155,7 +160,7 @@ mod tests {
 
     fn config(enabled: &[&str], disabled: &[&str]) -> Config {
         let own = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect();
-        Config { enabled: own(enabled), disabled: own(disabled) }
+        Config { enabled: own(enabled), disabled: own(disabled), own_node: false }
     }
 
     #[test]

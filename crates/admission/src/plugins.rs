@@ -10,6 +10,7 @@ pub mod pod_security;
 pub mod pod_topology_labels;
 mod pods;
 pub mod priority;
+pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 pub mod tolerations;
@@ -38,6 +39,7 @@ pub(crate) fn make(name: &str) -> Option<Box<dyn Plugin>> {
         "ClusterTrustBundleAttest" => Box::new(csr::ClusterTrustBundleAttest),
         "CertificateSubjectRestriction" => Box::new(csr::CertificateSubjectRestriction),
         "DefaultIngressClass" => Box::new(classes::DefaultIngressClass),
+        "ResourceQuota" => Box::new(resource_quota::ResourceQuota),
         "PodTopologyLabels" => Box::new(pod_topology_labels::PodTopologyLabels),
         _ => return None,
     })

@@ -56,6 +56,16 @@ pub struct Review<'a> {
     pub waits_for: Option<Key>,
     /// More that must hold at commit.
     pub reads: Vec<(Key, Precondition)>,
+    /// More that is committed with the object.
+    pub companions: Vec<Companion>,
+}
+
+/// A new status of another object of the same world, committed with the reviewed one or not at all. A change of that
+/// object meanwhile is a lost race.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    pub key: Key,
+    pub status: Value,
 }
 
 impl Review<'_> {

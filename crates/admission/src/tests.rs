@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use document::{Value, doc};
 use meta::{Attributes, Key, ResourceId, Status, UserInfo};
 
+use crate::review::Companion;
 use crate::world::Life;
 use crate::{Chain, Config, Operation, Review, World};
 
@@ -56,6 +57,16 @@ fn world() -> Fake {
         .with("limitranges", doc!({"metadata": {"namespace": "bounded", "name": "l"}, "spec": {"limits": [
             {"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "200m"}}
         ]}}))
+        .with("namespaces", doc!({"metadata": {"name": "counted"}}))
+        .with("serviceaccounts", doc!({"metadata": {"namespace": "counted", "name": "default"}}))
+        .with("resourcequotas", doc!({
+            "metadata": {"namespace": "counted", "name": "q"},
+            "status": {"hard": {"pods": "2", "requests.cpu": "1"}, "used": {"pods": "0", "requests.cpu": "500m"}}
+        }))
+        .with("resourcequotas", doc!({
+            "metadata": {"namespace": "counted", "name": "new"},
+            "status": {"hard": {"configmaps": "2"}}
+        }))
         .with("nodes", doc!({"metadata": {"name": "n1", "uid": "u1", "labels": {"topology.kubernetes.io/zone": "z"}}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "here", "uid": "p1"}, "spec": {"nodeName": "n1"}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "there", "uid": "p2"}, "spec": {"nodeName": "n2"}}))
@@ -70,6 +81,7 @@ struct Ask<'a> {
     user: UserInfo,
     object: Option<Value>,
     old: Option<Value>,
+    dry_run: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -85,6 +97,7 @@ impl<'a> Ask<'a> {
             user,
             object: Some(object),
             old: None,
+            dry_run: false,
         }
     }
 
@@ -94,7 +107,19 @@ impl<'a> Ask<'a> {
     }
 
     fn run(self) -> Result<Value, Status> {
-        let config = Config { enabled: vec!["NodeRestriction".into()], disabled: Vec::new() };
+        self.run_with(false)
+    }
+
+    fn run_with(self, own_node: bool) -> Result<Value, Status> {
+        self.judge(own_node).map(|(object, _)| object)
+    }
+
+    fn companions(self) -> Vec<Companion> {
+        self.judge(false).expect("is admitted").1
+    }
+
+    fn judge(self, own_node: bool) -> Result<(Value, Vec<Companion>), Status> {
+        let config = Config { enabled: vec!["NodeRestriction".into()], own_node, ..Config::default() };
         let chain = Chain::new(&config).unwrap();
         let world = world();
         let attributes = Attributes::resource("create", "", "v1", self.row.plural, self.namespace, self.name);
@@ -110,16 +135,17 @@ impl<'a> Ask<'a> {
             object: self.object,
             old: self.old.map(Into::into),
             options: Value::Null,
-            dry_run: false,
+            dry_run: self.dry_run,
             world: &world,
             may: &|_| false,
             warnings: Vec::new(),
             waits_for: None,
             reads: Vec::new(),
+            companions: Vec::new(),
         };
         chain.mutate(&mut review)?;
         chain.validate(&mut review)?;
-        Ok(review.object.unwrap_or_default())
+        Ok((review.object.unwrap_or_default(), review.companions))
     }
 }
 
@@ -258,8 +284,40 @@ fn a_new_node_is_not_ready_and_a_bound_pod_knows_its_zone() {
 
 #[test]
 fn what_is_not_enforced_is_not_created() {
-    let quota = Ask::create("resourcequotas", "ns", doc!({"metadata": {"name": "q"}})).run().unwrap_err();
-    assert_eq!(quota.code, 501);
+    let check = |own_node: bool, plural: &str, group: &str, want: Option<u16>| {
+        let mut policy = Ask::create("pods", "ns", doc!({"metadata": {"name": "p"}}));
+        policy.row = api::find(group, "v1", plural).unwrap();
+        assert_eq!(policy.run_with(own_node).map(|_| ()).err().map(|e| e.code), want, "{plural} {own_node}");
+    };
+    check(true, "networkpolicies", "networking.k8s.io", Some(501));
+    check(false, "networkpolicies", "networking.k8s.io", None);
+    check(false, "validatingadmissionpolicies", "admissionregistration.k8s.io", Some(501));
+}
+
+#[test]
+fn a_quota_is_charged_or_refuses() {
+    let with_cpu = |cpu: &str| {
+        let mut made = pod(Value::map());
+        made.entry("spec").entry("containers").make_list()[0].set("resources", doc!({"requests": {"cpu": cpu}}));
+        made
+    };
+    let check = |pod: Value, why: &str| {
+        assert_eq!(refusal(Ask::create("pods", "counted", pod)), format!("pods \"p\" is forbidden: {why}"));
+    };
+    check(pod(Value::map()), "failed quota: q: must specify requests.cpu for: c");
+    check(
+        with_cpu("600m"),
+        "exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=500m, limited: requests.cpu=1",
+    );
+    let charged = Ask::create("pods", "counted", with_cpu("500m")).companions();
+    assert_eq!(charged.len(), 1);
+    assert_eq!(charged[0].status["used"], doc!({"pods": "1", "requests.cpu": "1"}));
+    let mut dry = Ask::create("pods", "counted", with_cpu("500m"));
+    dry.dry_run = true;
+    assert!(dry.companions().is_empty());
+    let unknown = "status unknown for quota: new, resources: configmaps";
+    let refused = Ask::create("configmaps", "counted", doc!({"metadata": {"name": "p"}}));
+    assert_eq!(refusal(refused), format!("configmaps \"p\" is forbidden: {unknown}"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod amount;
 pub mod columns;
 pub mod openapi;
+pub mod quota;
 pub mod resource;
 pub mod stored;
 pub mod strategy;

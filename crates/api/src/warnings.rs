@@ -50,6 +50,7 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
         }
         ("", "persistentvolumeclaims") => claim(object, &mut found),
         ("", "persistentvolumes") => volume(object, &mut found),
+        ("", "resourcequotas") => quota(&object["spec"]["hard"], &mut found),
         ("", "secrets") if object["type"].str() == "kubernetes.io/tls" => pair(object, &mut found),
         ("networking.k8s.io", "ingresses") if object["metadata"]["annotations"].get(INGRESS_CLASS).is_some() => {
             found.push(format!(
@@ -76,9 +77,23 @@ pub fn on_create(resource: &ResourceType, object: &Value) -> Vec<String> {
     found
 }
 
-/// For a changed one. Pods are not looked at again; what the old object already had is not warned of again.
+/// More is to be asked for than may be used.
+fn quota(hard: &Value, found: &mut Vec<String>) {
+    for name in ["cpu", "memory", "storage", "ephemeral-storage"] {
+        let (asked, limit) = (format!("requests.{name}"), format!("limits.{name}"));
+        let plain = matches!(name, "cpu" | "memory") && hard.get(&asked).is_none();
+        let asked = if plain { name } else { asked.as_str() };
+        let (Some(most), Some(bound)) = (hard.get(asked), hard.get(&limit)) else { continue };
+        if nano(most) > nano(bound) {
+            let (most, bound) = (most.str(), bound.str());
+            found.push(format!("ResourceQuota {asked} ({most}) should be less than {limit} ({bound})"));
+        }
+    }
+}
+
+/// For a changed one. Pods and quotas are not looked at again; what the old object already had is not warned of again.
 pub fn on_update(resource: &ResourceType, new: &Value, old: &Value) -> Vec<String> {
-    if resource.group.is_empty() && resource.plural == "pods" {
+    if resource.group.is_empty() && matches!(resource.plural, "pods" | "resourcequotas") {
         return Vec::new();
     }
     if resource.plural == "csidrivers" && new["spec"]["tokenRequests"] != old["spec"]["tokenRequests"] {

@@ -79,12 +79,14 @@ pub const NAMESPACES: Resource = Resource::new("", "v1", "namespaces", "Namespac
 pub const NODES: Resource = Resource::new("", "v1", "nodes", "Node", false);
 pub const PERSISTENT_VOLUME_CLAIMS: Resource = Resource::core("persistentvolumeclaims", "PersistentVolumeClaim");
 pub const PODS: Resource = Resource::core("pods", "Pod");
+pub const RESOURCE_QUOTAS: Resource = Resource::core("resourcequotas", "ResourceQuota");
 pub const SECRETS: Resource = Resource::core("secrets", "Secret");
 pub const SERVICES: Resource = Resource::core("services", "Service");
 pub const SERVICE_ACCOUNTS: Resource = Resource::core("serviceaccounts", "ServiceAccount");
 pub const CLUSTER_ROLES: Resource =
     Resource::new("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false);
 pub const CSI_NODES: Resource = Resource::new("storage.k8s.io", "v1", "csinodes", "CSINode", false);
+pub const DEVICE_CLASSES: Resource = Resource::new("resource.k8s.io", "v1", "deviceclasses", "DeviceClass", false);
 pub const LEASES: Resource = Resource::new("coordination.k8s.io", "v1", "leases", "Lease", true);
 pub const PRIORITY_CLASSES: Resource =
     Resource::new("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false);
@@ -120,11 +122,13 @@ mod tests {
             NODES,
             PERSISTENT_VOLUME_CLAIMS,
             PODS,
+            RESOURCE_QUOTAS,
             SECRETS,
             SERVICES,
             SERVICE_ACCOUNTS,
             CLUSTER_ROLES,
             CSI_NODES,
+            DEVICE_CLASSES,
             LEASES,
             PRIORITY_CLASSES,
             RUNTIME_CLASSES,

@@ -1,7 +1,7 @@
 //! The controllers: loops that make the world as its objects say. Each is `plan` (pure) and a thin driver, acts under
 //! its own ServiceAccount in kube-system and is authorized like anyone. Names are kube-controller-manager's.
 //!
-//! Not here: workloads, endpoints, quota and the other loops of upstream; they come with later issues.
+//! Not here: workloads, endpoints and the other loops of upstream; they come with later issues.
 
 mod certificates;
 mod clusterrole_aggregation;
@@ -9,6 +9,7 @@ mod command;
 mod driver;
 mod garbage_collector;
 mod namespace;
+mod resourcequota;
 mod root_ca;
 mod selection;
 mod serviceaccount;
@@ -83,6 +84,7 @@ const CONTROLLERS: &[Controller] = &[
         start: garbage_collector::start,
     },
     Controller { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
+    Controller { name: "resourcequota-controller", account: "resourcequota-controller", start: resourcequota::start },
     Controller {
         name: "root-ca-certificate-publisher-controller",
         account: "root-ca-cert-publisher",

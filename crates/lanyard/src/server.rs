@@ -294,7 +294,7 @@ fn parts(
         store: store::Options::default(),
         authn,
         modes: modes?,
-        admission: admission_config(flags),
+        admission: admission_config(flags, node),
         signer: TokenSigner::new(&first, signing),
         allow_privileged: flags.allow_privileged,
         service_range: range,
@@ -306,14 +306,16 @@ fn parts(
 
 /// NodeRestriction is on unless it is disabled by name: a node agent is part of every cluster here. (Upstream leaves it
 /// to kubeadm to turn it on.)
-fn admission_config(flags: &ServerFlags) -> admission::Config {
+fn admission_config(flags: &ServerFlags, node: &Node) -> admission::Config {
     const NODE_RESTRICTION: &str = "NodeRestriction";
     let mut enabled = flags.enable_admission_plugins.clone();
     let named = enabled.iter().chain(&flags.disable_admission_plugins).any(|n| n == NODE_RESTRICTION);
     if !named {
         enabled.push(NODE_RESTRICTION.to_owned());
     }
-    admission::Config { enabled, disabled: flags.disable_admission_plugins.clone() }
+    // `server` has no node of its own: its nodes bring the network that enforces policies
+    let own_node = !node.name.is_empty();
+    admission::Config { enabled, disabled: flags.disable_admission_plugins.clone(), own_node }
 }
 
 fn server_config(

@@ -10,13 +10,13 @@ use document::{Object, Value};
 use gate::Passage;
 use meta::status::Details;
 use meta::{Attributes, Revision, Status, Time};
-use store::{Effect, Precondition, Transaction, View, Write};
+use store::{Effect, Precondition, View, Write};
 
 use crate::body;
 use crate::query::{DeleteOptions, Propagation};
 use crate::read::{filter, stored};
 use crate::write::{ATTEMPTS, Step, WriteRequest, busy, review, seal, show_revision};
-use crate::{Answer, Outcome, Registry, Target};
+use crate::{Answer, Outcome, Registry, Target, companion};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -149,9 +149,7 @@ impl Registry {
         let removes = matches!(effect, Some(Effect::Remove(_)));
         let writes =
             effect.into_iter().map(|effect| Write { precondition: Precondition::At(revision), effect }).collect();
-        let admitted = self.gate.seal(passage, &mut review, |review| {
-            Ok(Transaction { writes, reads: std::mem::take(&mut review.reads) })
-        })?;
+        let admitted = self.gate.seal(passage, &mut review, |review| companion::transaction(&view, review, writes))?;
         let warnings = std::mem::take(&mut review.warnings);
         drop(review);
         if !removes && same_object(&shown, &old) {

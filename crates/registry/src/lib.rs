@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod bootstrap;
+mod companion;
 mod delete;
 mod manage;
 mod privileged;
@@ -51,6 +52,8 @@ pub struct Registry {
     pub(crate) addresses: store::Slot<service::Allocated>,
     /// Writers of Services take turns.
     pub(crate) services: tokio::sync::Mutex<()>,
+    /// Creators in a namespace with quotas take turns.
+    pub(crate) quotas: companion::Turns,
     /// The server itself.
     pub(crate) system: std::sync::OnceLock<gate::Passage>,
 }
@@ -101,7 +104,8 @@ impl Registry {
         let addresses = store.observe(service::Addresses);
         let services = tokio::sync::Mutex::new(());
         let system = std::sync::OnceLock::new();
-        Arc::new(Registry { config, gate, store, writer, signer, addresses, services, system })
+        let quotas = companion::Turns::default();
+        Arc::new(Registry { config, gate, store, writer, signer, addresses, services, quotas, system })
     }
 
     /// Signs tokens; for the controller of token Secrets.

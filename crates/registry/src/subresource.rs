@@ -7,12 +7,12 @@ use api::resource::Subresource;
 use document::{Object, Value, doc};
 use gate::Passage;
 use meta::{Attributes, GroupResource, Key, Status};
-use store::{Effect, Precondition, Transaction, Write};
+use store::{Effect, Precondition, Write};
 
 use crate::body::{self, Expected};
 use crate::query::{DeleteOptions, WriteOptions};
 use crate::write::{ATTEMPTS, Step, WriteRequest, busy, refuse_invalid, review, seal};
-use crate::{Answer, Body, Outcome, Registry, Target, virtuals};
+use crate::{Answer, Body, Outcome, Registry, Target, companion, virtuals};
 
 /// POST on a subresource.
 pub(crate) async fn create(
@@ -65,7 +65,7 @@ pub(crate) async fn bind(
         let draft = seal(pods, key.clone(), &bound)?;
         let admitted = registry.gate.seal(passage, &mut review, |review| {
             let write = Write { precondition: Precondition::At(found.revision), effect: Effect::Put(draft) };
-            Ok(Transaction { writes: vec![write], reads: std::mem::take(&mut review.reads) })
+            companion::transaction(&view, review, vec![write])
         })?;
         if options.dry_run || registry.commit(admitted).await?.is_ok() {
             return Ok(Outcome::new(201, Answer::Status(Status { code: 201, ..Status::success(None) })));
@@ -327,7 +327,7 @@ async fn scale_once(
     let draft = seal(row, key.clone(), &new)?;
     let admitted = registry.gate.seal(passage, &mut review, |review| {
         let write = Write { precondition: Precondition::At(found.revision), effect: Effect::Put(draft) };
-        Ok(Transaction { writes: vec![write], reads: std::mem::take(&mut review.reads) })
+        companion::transaction(&view, review, vec![write])
     })?;
     drop(review);
     let type_ = scale_type()?;

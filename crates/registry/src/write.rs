@@ -9,12 +9,14 @@ use api::strategy;
 use document::{Object, Value, doc};
 use gate::Passage;
 use meta::{Attributes, Key, Revision, Status, Time};
-use store::{CommitError, Committed, Effect, Precondition, Transaction, View, Write};
+use store::{CommitError, Committed, Effect, Precondition, View, Write};
 
 use crate::body::{self, Expected};
 use crate::query::{Query, WriteOptions};
 use crate::target::Target;
-use crate::{Answer, Body, Outcome, PatchKind, Registry, manage, privileged, rbac, service, subresource, virtuals};
+use crate::{
+    Answer, Body, Outcome, PatchKind, Registry, companion, manage, privileged, rbac, service, subresource, virtuals,
+};
 
 /// A write loses a race at most so often before it is told to come back.
 pub(crate) const ATTEMPTS: usize = 64;
@@ -70,6 +72,7 @@ impl Registry {
         }
         let decoded = body::decode(request.body, &Expected::of(target.resource), options.field_validation)?;
         let mut value = decoded.value;
+        disown_system_fields(&mut value);
         check_namespace(&target, passage.attributes(), &mut value)?;
         let mut outcome = self.insert(passage, target, &options, value, "").await?;
         outcome.warnings.splice(0..0, decoded.warnings);
@@ -138,6 +141,7 @@ impl Registry {
         fixed_name: &str,
         names: &mut usize,
     ) -> Result<Step, Status> {
+        let charged = self.quota_turn(passage, target, options.dry_run).await;
         let _turn = self.service_turn(target).await;
         let view = self.store.view();
         let row = target.resource;
@@ -155,7 +159,7 @@ impl Registry {
         if let Err(refusal) = self.gate.mutate(passage, &mut review) {
             let Some(key) = review.waits_for.take().filter(|_| *names == 0) else { return Err(refusal) };
             drop(review);
-            drop(_turn);
+            drop((_turn, charged));
             // a second chance, once: the names that are left say so
             *names = 1;
             return if self.appears(&key).await { Ok(Step::Again) } else { Err(refusal) };
@@ -181,7 +185,7 @@ impl Registry {
         let admitted = self.gate.seal(passage, &mut review, |review| {
             let draft = seal(row, key.clone(), review.new_object())?;
             let write = Write { precondition: Precondition::Absent, effect: Effect::Put(draft) };
-            Ok(Transaction { writes: vec![write], reads: std::mem::take(&mut review.reads) })
+            companion::transaction(&view, review, vec![write])
         })?;
         let mut all = std::mem::take(&mut review.warnings);
         all.extend(warnings);
@@ -283,7 +287,7 @@ impl Registry {
                 Effect::Put(seal(row, key.clone(), review.new_object())?)
             };
             let write = Write { precondition: Precondition::At(stored_object.revision), effect };
-            Ok(Transaction { writes: vec![write], reads: std::mem::take(&mut review.reads) })
+            companion::transaction(&view, review, vec![write])
         })?;
         warnings.extend(std::mem::take(&mut review.warnings));
         let mut object = review.object.take().unwrap_or_default();
@@ -399,6 +403,15 @@ pub(crate) fn review<'a>(
         warnings: Vec::new(),
         waits_for: None,
         reads: Vec::new(),
+        companions: Vec::new(),
+    }
+}
+
+/// What is the system's is not the client's, not even as a field that it manages.
+fn disown_system_fields(object: &mut Value) {
+    let Some(meta) = object.get_mut("metadata") else { return };
+    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "uid"] {
+        meta.remove(name);
     }
 }
 

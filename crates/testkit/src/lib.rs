@@ -217,7 +217,7 @@ fn parts(pki: &Pki, folder: &std::path::Path, log: Option<Box<dyn Log>>, plugins
             ..authn::Config::default()
         },
         modes: vec![authz::Mode::Node, authz::Mode::Rbac],
-        admission: admission::Config { enabled: plugins, disabled: Vec::new() },
+        admission: admission::Config { enabled: plugins, ..admission::Config::default() },
         signer: TokenSigner::new(ISSUER, key),
         allow_privileged: true,
         service_range: (Ipv4Addr::new(10, 0, 0, 0).into(), 24),

@@ -89,28 +89,64 @@ const CONFLICTS: [(&str, &str); 2] = [("BestEffort", "NotBestEffort"), ("Termina
 
 pub(super) fn quota(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    let (spec, path) = (&object["spec"], Path::root("spec"));
-    let at = path.child("hard");
-    for (name, amount) in spec["hard"].members() {
-        let at = at.key(name);
-        resource_name(&mut check, name, &at);
+    quota_spec(&mut check, &object["spec"]);
+    check.errors
+}
+
+/// The scopes stay; a status only says amounts.
+pub(super) fn quota_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    if subresource == "status" {
+        let at = Path::root("status");
+        quota_amounts(&mut check, &new["status"]["hard"], &at.child("hard"));
+        quota_amounts(&mut check, &new["status"]["used"], &at.child("used"));
+        return check.errors;
+    }
+    quota_spec(&mut check, &new["spec"]);
+    let set = |quota: &Value| -> BTreeSet<String> {
+        quota["spec"]["scopes"].items().iter().map(|s| s.str().to_owned()).collect()
+    };
+    if set(new) != set(old) {
+        check.invalid(&Path::from("spec.scopes"), shown(&new["spec"]["scopes"]), "field is immutable");
+    }
+    check.errors
+}
+
+fn quota_spec(check: &mut Check, spec: &Value) {
+    let path = Path::root("spec");
+    quota_amounts(check, &spec["hard"], &path.child("hard"));
+    scopes(check, spec, &path.child("scopes"));
+    scope_selector(check, spec, &path);
+}
+
+fn quota_amounts(check: &mut Check, list: &Value, path: &Path) {
+    for (name, amount) in list.members() {
+        let at = path.key(name);
+        resource_name(check, name, &at);
         if !name.contains('/') && !is_quota_resource(name) {
             check.invalid(&at, name, "must be a standard resource for quota");
         }
-        quantity_value(&mut check, name, amount, &at);
+        quantity_value(check, name, amount, &at);
     }
-    scopes(&mut check, spec, &path.child("scopes"));
+}
+
+fn scope_selector(check: &mut Check, spec: &Value, path: &Path) {
+    const FIXED: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
     let at = path.child("scopeSelector").child("matchExpressions");
-    for expression in spec["scopeSelector"]["matchExpressions"].items() {
+    let expressions = spec["scopeSelector"]["matchExpressions"].items();
+    for expression in expressions {
         let (scope, operator) = (expression["scopeName"].str(), expression["operator"].str());
         if !SCOPES.contains(&scope) {
             check.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
+        for _ in misapplied(scope, spec) {
+            let selector = shown_selector(&spec["scopeSelector"]);
+            check.invalid(&at, selector, "unsupported scope applied to resource");
+        }
         let values = expression["values"].items();
         let fixed = ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"];
         if fixed.contains(&scope) && operator != "Exists" {
-            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
-            check.invalid(&at.child("operator"), operator, detail);
+            check.invalid(&at.child("operator"), operator, FIXED);
         }
         match operator {
             "In" | "NotIn" if values.is_empty() => {
@@ -127,7 +163,23 @@ pub(super) fn quota(object: &Value) -> Vec<Error> {
             _ => check.invalid(&at.child("operator"), operator, "not a valid selector operator"),
         }
     }
-    check.errors
+    let has = |name: &str| expressions.iter().any(|e| e["scopeName"].str() == name);
+    for _ in CONFLICTS.iter().filter(|(a, b)| has(a) && has(b)) {
+        check.invalid(&at, shown(&spec["scopes"]), "conflicting scopes");
+    }
+}
+
+/// As Go prints the internal type.
+fn shown_selector(selector: &Value) -> Shown {
+    let expression = |e: &Value| {
+        let mut shown = Value::map();
+        for (field, member) in [("scopeName", "ScopeName"), ("operator", "Operator"), ("values", "Values")] {
+            shown.set(member, e[field].clone());
+        }
+        shown
+    };
+    let expressions: Vec<Value> = selector["matchExpressions"].items().iter().map(expression).collect();
+    shown(&Value::of([("MatchExpressions", Value::list(expressions))]))
 }
 
 fn is_quota_resource(name: &str) -> bool {
@@ -155,21 +207,32 @@ fn is_quota_resource(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
+/// Standard names of `spec.hard` that a scope says nothing about.
+fn misapplied<'a>(scope: &str, spec: &'a Value) -> Vec<&'a str> {
+    const COMPUTE: [&str; 7] =
+        ["pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+    let fits: &[&str] = match scope {
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => &COMPUTE,
+        "BestEffort" => &["pods"],
+        "VolumeAttributesClass" => &["persistentvolumeclaims", "requests.storage"],
+        _ => return Vec::new(),
+    };
+    let names = spec["hard"].members().map(|(name, _)| name);
+    names.filter(|name| is_quota_resource(name) && !fits.contains(name)).collect()
+}
+
 fn scopes(check: &mut Check, spec: &Value, at: &Path) {
     let list = &spec["scopes"];
     for scope in list.items() {
         if !SCOPES.contains(&scope.str()) {
             check.invalid(at, shown(list), "unsupported scope");
         }
-        for (name, _) in spec["hard"].members() {
-            let pods_only = matches!(scope.str(), "BestEffort") && name != "pods" && name != "count/pods";
-            if pods_only {
-                check.invalid(at, shown(list), "unsupported scope applied to resource");
-            }
+        for _ in misapplied(scope.str(), spec) {
+            check.invalid(at, shown(list), "unsupported scope applied to resource");
         }
     }
     let has = |name: &str| list.items().iter().any(|s| s.str() == name);
-    if CONFLICTS.iter().any(|(a, b)| has(a) && has(b)) {
+    for _ in CONFLICTS.iter().filter(|(a, b)| has(a) && has(b)) {
         check.invalid(at, shown(list), "conflicting scopes");
     }
 }

@@ -71,7 +71,8 @@ pub(in crate::validation) fn resource_name(check: &mut Check, name: &str, path: 
         check.format(path, name, &wrong);
         return false;
     }
-    if !name.contains('/') && !STANDARD.contains(&name) && !is_hugepages(name) {
+    let is_pages = is_hugepages(name) || name.starts_with("requests.hugepages-");
+    if !name.contains('/') && !STANDARD.contains(&name) && !is_pages {
         check.invalid(path, name, "must be a standard resource type or fully qualified");
         return false;
     }
