@@ -1,9 +1,10 @@
-//! Lists on the wire: JSON leaves in pieces of about 64 KB as it is made, so that no list is ever held twice; other
-//! encodings are made whole.
+//! Lists on the wire: JSON leaves in pieces of about 64 KB as it is made, so that no list is ever held twice; protobuf, whose
+//! envelope says how long it is, is encoded item by item; YAML and indented JSON are made whole.
 
 use std::io::Write as _;
 
 use bytes::Bytes;
+use document::{Type, proto};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meta::Status;
@@ -26,6 +27,12 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
     let maker = maker.with_row(list.resource);
     let size: usize = list.items.iter().map(|o| maker.size_of(o)).sum();
     let pieces = Pieces { maker, list, next: 0, state: State::Head, left: size + HEAD };
+    if maker.form.encoding == Encoding::Protobuf
+        && let Some((list_type, item_type)) = maker.list_type().zip(maker.answer_type())
+    {
+        let body = protobuf(&maker, &pieces.list, list_type, item_type)?;
+        return Ok(respond::bytes(200, maker.form.encoding.content_type(), body, maker.form.gzip));
+    }
     let streams = maker.form.encoding == Encoding::Json && !maker.form.pretty;
     if !streams {
         return respond::encoded(200, pieces.flatten().collect(), maker.list_type(), maker.form);
@@ -41,6 +48,28 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
         return Ok(reply);
     }
     Ok(respond::plain(200, content_type, Body::pieces(futures::stream::iter(lines.map(Bytes::from)))))
+}
+
+/// # Errors
+/// 500 for a stored object that is not of its type.
+fn protobuf(
+    maker: &Maker,
+    list: &List,
+    list_type: &'static Type,
+    item_type: &'static Type,
+) -> Result<Vec<u8>, Status> {
+    let mut text = Vec::new();
+    maker.push_list_head(&list.revision.to_string(), &list_meta(list), &mut text);
+    maker.push_list_end(0, &mut text);
+    let head = respond::parse(&text)?;
+    let mut raw = proto::encode(&head, list_type).map_err(Status::internal)?;
+    for item in &list.items {
+        text.clear();
+        maker.push_item(item, &mut text);
+        let item = proto::encode(&respond::parse(&text)?, item_type).map_err(Status::internal)?;
+        proto::push_list_item(&item, &mut raw);
+    }
+    Ok(proto::wrap(head["apiVersion"].str(), head["kind"].str(), &raw))
 }
 
 /// The list's text, piece by piece.
