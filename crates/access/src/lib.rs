@@ -106,6 +106,7 @@ mod tests {
             metadata: (11, metadata.len() as u32),
             bytes: Bytes::from(format!("{metadata},{body}}}")),
             splice: 12,
+            message: Default::default(),
         };
         policy.change(&object.key.clone(), Some(&object));
     }

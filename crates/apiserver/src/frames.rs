@@ -77,11 +77,8 @@ pub(crate) fn push(maker: &Maker, kind: EventKind, object: &Object, columns: boo
         EventKind::Deleted => "DELETED",
     };
     match maker.form.encoding {
-        Encoding::Protobuf => {
-            let mut body = Vec::with_capacity(object.bytes.len() + 128);
-            maker.push_object(object, columns, &mut body);
-            push_protobuf(name, &protobuf(&body, maker.answer_type()), out);
-        }
+        // empty when it cannot be written, which the tables rule out for what they serve
+        Encoding::Protobuf => push_protobuf(name, &maker.wrapped(object).unwrap_or_default(), out),
         _ => push_line(name, |out| maker.push_object(object, columns, out), out),
     }
 }

@@ -28,9 +28,9 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
     let size: usize = list.items.iter().map(|o| maker.size_of(o)).sum();
     let pieces = Pieces { maker, list, next: 0, state: State::Head, left: size + HEAD };
     if maker.form.encoding == Encoding::Protobuf
-        && let Some((list_type, item_type)) = maker.list_type().zip(maker.answer_type())
+        && let Some(list_type) = maker.list_type()
     {
-        let body = protobuf(&maker, &pieces.list, list_type, item_type)?;
+        let body = protobuf(&maker, &pieces.list, list_type)?;
         return Ok(respond::bytes(200, maker.form.encoding.content_type(), body, maker.form.gzip));
     }
     let streams = maker.form.encoding == Encoding::Json && !maker.form.pretty;
@@ -51,23 +51,15 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
 }
 
 /// # Errors
-/// 500 for a stored object that is not of its type.
-fn protobuf(
-    maker: &Maker,
-    list: &List,
-    list_type: &'static Type,
-    item_type: &'static Type,
-) -> Result<Vec<u8>, Status> {
+/// Those of [`Maker::message`].
+fn protobuf(maker: &Maker, list: &List, list_type: &'static Type) -> Result<Vec<u8>, Status> {
     let mut text = Vec::new();
     maker.push_list_head(&list.revision.to_string(), &list_meta(list), &mut text);
     maker.push_list_end(0, &mut text);
     let head = respond::parse(&text)?;
     let mut raw = proto::encode(&head, list_type).map_err(Status::internal)?;
     for item in &list.items {
-        text.clear();
-        maker.push_item(item, &mut text);
-        let item = proto::encode(&respond::parse(&text)?, item_type).map_err(Status::internal)?;
-        proto::push_list_item(&item, &mut raw);
+        proto::push_list_item(&maker.message(item)?, &mut raw);
     }
     Ok(proto::wrap(head["apiVersion"].str(), head["kind"].str(), &raw))
 }

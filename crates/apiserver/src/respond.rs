@@ -98,7 +98,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, Status> {
     json::parse(body).map_err(Status::internal)
 }
 
-fn no_protobuf() -> Status {
+/// 406: there is no message for this.
+pub(crate) fn no_protobuf() -> Status {
     Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
 }
 

@@ -2,12 +2,13 @@
 //! bytes; a tree is made only where cells or another version or encoding need one.
 
 use api::ResourceType;
+use bytes::Bytes;
 use document::object::Head;
-use document::{Object, Type, Value, doc, json};
+use document::{Object, Type, Value, doc, json, proto};
 use meta::{Status, Time};
 use registry::Query;
 
-use crate::negotiate::{Form, MetaVersion, Shape};
+use crate::negotiate::{Encoding, Form, MetaVersion, Shape};
 use crate::respond::{self, Reply};
 
 /// What a Table's rows carry beside their cells.
@@ -70,9 +71,44 @@ impl Maker {
     /// 406 when the form cannot be made of it.
     pub(crate) fn object(&self, code: u16, object: &Object) -> Result<Reply, Status> {
         self.check_list(false)?;
+        if self.form.encoding == Encoding::Protobuf && !matches!(self.form.shape, Shape::Table { .. }) {
+            let body = self.wrapped(object)?;
+            return Ok(respond::bytes(code, self.form.encoding.content_type(), body, self.form.gzip));
+        }
         let mut out = Vec::with_capacity(object.bytes.len() + 256);
         self.push_object(object, true, &mut out);
         respond::encoded(code, out, self.answer_type(), self.form)
+    }
+
+    /// A stored object's message in protobuf, without its envelope. The whole object's is kept with the object.
+    ///
+    /// # Errors
+    /// 406 for what has no message; 500 for a stored object that is not of its type.
+    pub(crate) fn message(&self, object: &Object) -> Result<Bytes, Status> {
+        let make = || {
+            let type_ = self.answer_type().ok_or_else(respond::no_protobuf)?;
+            let mut text = Vec::with_capacity(object.bytes.len() + 128);
+            self.push_item(object, &mut text);
+            Ok(proto::encode(&respond::parse(&text)?, type_).map_err(|_| respond::no_protobuf())?.into())
+        };
+        match self.form.shape == Shape::Whole && api::stored::is_storage_version(self.row) {
+            true => object.message.get(make),
+            false => make(),
+        }
+    }
+
+    /// The message in its envelope.
+    ///
+    /// # Errors
+    /// As [`Maker::message`].
+    pub(crate) fn wrapped(&self, object: &Object) -> Result<Vec<u8>, Status> {
+        let message = self.message(object)?;
+        Ok(match self.form.shape {
+            Shape::Partial { version } | Shape::PartialList { version } => {
+                proto::wrap(version.api_version(), "PartialObjectMetadata", &message)
+            }
+            _ => proto::wrap(&self.row.api_version(), self.row.kind, &message),
+        })
     }
 
     /// Something made for this answer (reviews, tokens, scale).

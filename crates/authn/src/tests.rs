@@ -43,6 +43,7 @@ fn object(resource: &str, namespace: &str, name: &str, uid: &str, rest: &str) ->
         metadata: (11, metadata.len() as u32),
         bytes: Bytes::from(format!("{metadata}{rest}}}")),
         splice: 12,
+        message: Default::default(),
     }
 }
 

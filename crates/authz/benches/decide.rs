@@ -26,6 +26,7 @@ fn object(resource: &str, namespace: &str, name: &str, body: &str) -> Object {
         metadata: (11, metadata.len() as u32),
         bytes: Bytes::from(format!("{metadata},{body}}}")),
         splice: 12,
+        message: Default::default(),
     }
 }
 

@@ -2,9 +2,11 @@
 //! head (`kind`, `apiVersion`) and without `resourceVersion`, which is spliced in when they leave.
 
 mod facts;
+mod memo;
 mod scan;
 mod seal;
 
+pub use memo::Memo;
 pub use seal::SealError;
 
 use bytes::Bytes;
@@ -35,6 +37,8 @@ pub struct Object {
     pub splice: u32,
     /// The bytes of `metadata`'s value: from its `{` to after its `}`.
     pub metadata: (u32, u32),
+    /// The message in protobuf, once it was asked for.
+    pub message: Memo,
 }
 
 /// One owner reference, as garbage collection needs it.

@@ -62,6 +62,7 @@ impl Server {
             metadata: (11, metadata.len() as u32),
             bytes: Bytes::from(format!("{metadata},{body}}}")),
             splice: 12,
+            message: Default::default(),
         };
         let passage = self.gate.enter(self.insiders.api_server(), Attributes::path("post", "/")).unwrap();
         let write = Write { precondition: Precondition::Any, effect: Effect::Put(object) };

@@ -40,6 +40,7 @@ fn reseal(key: Key, revision: Revision, bytes: Bytes) -> Result<Object, String> 
         bytes,
         splice: 0,
         metadata: (0, 0),
+        message: Default::default(),
     })
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn object(resource: &str, namespace: &str, name: &str, body: &str) ->
         has_finalizers: false,
         bytes: Bytes::from(format!("{meta}{rest}}}")),
         splice: 12,
+        message: Default::default(),
         metadata: (11, end),
     }
 }

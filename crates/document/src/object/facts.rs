@@ -48,6 +48,7 @@ pub(super) fn object(
         has_finalizers: !metadata["finalizers"].items().is_empty(),
         bytes,
         splice,
+        message: Default::default(),
         metadata: (start, end),
     }
 }

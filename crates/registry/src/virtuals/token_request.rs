@@ -222,6 +222,7 @@ mod tests {
                 metadata: (11, metadata.len() as u32),
                 bytes: Bytes::from(format!("{metadata}{rest}}}")),
                 splice: 12,
+                message: Default::default(),
             };
             Write { precondition: Precondition::Any, effect: Effect::Put(object) }
         };

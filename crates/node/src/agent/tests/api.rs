@@ -213,5 +213,6 @@ fn object(resource: &Resource, value: &Value) -> Arc<Object> {
         bytes: bytes.into(),
         splice: start + 1,
         metadata: (start, end),
+        message: Default::default(),
     })
 }
