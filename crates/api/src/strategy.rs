@@ -5,6 +5,7 @@ mod batch;
 mod certificates;
 mod core;
 mod deletion;
+mod gates;
 mod generic;
 mod pod;
 mod qos;
@@ -26,13 +27,6 @@ pub struct Context<'a> {
     pub now: Time,
 }
 
-/// What a strategy cannot do alone, because it needs other objects: the registry does it before validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// clusterIPs, ipFamilies, node ports and the health check port of a Service.
-    ServiceAddresses,
-}
-
 /// What upstream does when it reads an object of this version, before anybody else sees it.
 pub fn begin(resource: &ResourceType, object: &mut Value) {
     if resource.group.is_empty() && resource.kind == "Secret" {
@@ -40,47 +34,45 @@ pub fn begin(resource: &ResourceType, object: &mut Value) {
     }
 }
 
+/// Brings `clusterIP` and `clusterIPs` of a Service together, and takes over from the old one what the request left out:
+/// the first thing that happens to it, before addresses are allocated.
+pub fn begin_service(new: &mut Value, old: Option<&Value>) {
+    service::begin(new, old);
+}
+
 /// Before validation of a create. Uid, creationTimestamp and name are set already.
-pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Context<'_>) -> Vec<Need> {
+pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Context<'_>) {
     generic::create(resource, object);
+    gates::drop_fields(object, None, resource.type_);
     match (resource.group, resource.plural) {
         ("", "pods") => pod::create(object, context),
-        ("", "services") => return service::create(object),
+        ("", "services") => service::create(object),
         ("", _) => core::create(resource.plural, object, context),
         ("batch", _) => batch::create(resource.plural, object),
         ("certificates.k8s.io", "certificatesigningrequests") => core::create_csr(object, context),
-        ("coordination.k8s.io", "leases") => core::lease(object, None),
+        ("apiregistration.k8s.io", "apiservices") => core::local_api_service(object, context),
         ("apps", "daemonsets") => core::create_daemon_set(object),
         ("apps", "statefulsets") => core::claim_templates(object),
         _ => {}
     }
-    Vec::new()
 }
 
 /// Before validation of an update through the main endpoint (`""`) or a subresource that holds the same object.
-pub fn prepare_update(
-    resource: &ResourceType,
-    subresource: &str,
-    new: &mut Value,
-    old: &Value,
-    context: &Context<'_>,
-) -> Vec<Need> {
+pub fn prepare_update(resource: &ResourceType, subresource: &str, new: &mut Value, old: &Value, context: &Context<'_>) {
     // taken before the reset: `status` shows conditions as fields that are not its own, but refuses changes of them
     let conditions = new["status"]["conditions"].clone();
     generic::reset(resource, subresource, new, old);
-    let mut needs = Vec::new();
+    gates::drop_fields(new, Some(old), resource.type_);
     match (resource.group, resource.plural) {
         ("", "pods") => pod::update(subresource, new, old),
-        ("", "services") if subresource.is_empty() => needs = service::update(new, old),
+        ("", "services") if subresource.is_empty() => service::update(new, old),
         ("", _) => core::update(resource.plural, subresource, new, old, context),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificates::update_signing_request(subresource, conditions, new, old, context);
         }
         ("apps", "daemonsets") if subresource.is_empty() => core::update_daemon_set(new, old),
         ("apps", "statefulsets") if subresource.is_empty() => core::claim_templates(new),
-        ("coordination.k8s.io", "leases") => core::lease(new, Some(old)),
         _ => {}
     }
     generic::update(resource, new, old);
-    needs
 }

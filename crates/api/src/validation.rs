@@ -2,6 +2,7 @@
 //! one file per group beside it. Works on decoded and defaulted objects, so types are right already.
 
 mod address;
+mod autoscaling;
 mod batch;
 mod certificates;
 mod check;
@@ -19,11 +20,13 @@ mod rbac;
 mod service;
 mod small;
 mod storage;
+mod volume_source;
 mod workload;
 
 use document::Value;
 use meta::field::{Error, Path, Shown};
 
+pub(crate) use address::{cidr_warnings, ip_warnings};
 pub use meta_object::name_errors;
 
 use crate::ResourceType;
@@ -54,7 +57,7 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("certificates.k8s.io", "clustertrustbundles") => certificates::trust_bundle(object),
         ("certificates.k8s.io", "podcertificaterequests") => certificates::pod_certificate(object),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow::schema(object),
-        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(object),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => flow::priority_level(object),
         ("networking.k8s.io", "ipaddresses") => small::ip_address(object),
         ("networking.k8s.io", "servicecidrs") => small::service_cidr(object),
         ("storage.k8s.io", "csidrivers") => small::csi_driver(object),
@@ -67,7 +70,7 @@ pub fn validate_create(resource: &ResourceType, object: &Value) -> Vec<Error> {
         ("", "limitranges") => policy::limit_range(object),
         ("", "resourcequotas") => policy::quota(object),
         ("apiregistration.k8s.io", "apiservices") => policy::api_service(object),
-        ("autoscaling", "horizontalpodautoscalers") if resource.version == "v2" => policy::autoscaler(object),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaling::autoscaler(resource, object, None),
         ("certificates.k8s.io", "certificatesigningrequests") => certificates::signing_request(object),
         ("coordination.k8s.io", "leases") => policy::lease(object),
         ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice(object),
@@ -119,11 +122,14 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("certificates.k8s.io", "podcertificaterequests") => {
             certificates::pod_certificate_update(subresource, new, old)
         }
+        ("flowcontrol.apiserver.k8s.io", _) if subresource == "status" => small::condition_types(&new["status"]),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow::schema(new),
-        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => small::priority_level(new),
-        ("networking.k8s.io", "servicecidrs") => small::service_cidr_update(new, old),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => flow::priority_level(new),
+        ("networking.k8s.io", "ipaddresses") => small::ip_address_update(new, old),
+        ("networking.k8s.io", "servicecidrs") if subresource.is_empty() => small::service_cidr_update(new, old),
         ("storage.k8s.io", "csidrivers") => small::csi_driver_update(new, old),
-        ("storage.k8s.io", "csinodes") => small::csi_node(new),
+        ("storage.k8s.io", "csinodes") => small::csi_node_update(new, old),
+        ("storagemigration.k8s.io", "storageversionmigrations") => small::migration_update(subresource, new, old),
         ("storage.k8s.io", "csistoragecapacities") => small::csi_capacity_update(new, old),
         ("events.k8s.io", "events") => small::newer_event_update(resource, new, old),
         ("", "events") => small::legacy_event(resource, new),
@@ -132,8 +138,8 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
         ("", "endpoints") => networking::endpoints(new),
         ("", "limitranges") => policy::limit_range(new),
         ("", "resourcequotas") => policy::quota_update(subresource, new, old),
-        ("apiregistration.k8s.io", "apiservices") => policy::api_service(new),
-        ("autoscaling", "horizontalpodautoscalers") if resource.version == "v2" => policy::autoscaler(new),
+        ("apiregistration.k8s.io", "apiservices") => policy::api_service_update(subresource, new),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaling::autoscaler_update(resource, subresource, new, old),
         ("coordination.k8s.io", "leases") => policy::lease(new),
         ("discovery.k8s.io", "endpointslices") => networking::endpoint_slice_update(new, old),
         ("networking.k8s.io", "ingressclasses") => networking::ingress_class_update(new, old),
@@ -156,6 +162,14 @@ pub fn validate_update(resource: &ResourceType, subresource: &str, new: &Value, 
     once(errors)
 }
 
+/// What is wrong with the addresses, families and family policy of a Service: asked before they are allocated.
+pub fn service_addresses(service: &Value, old: Option<&Value>) -> Vec<Error> {
+    let mut check = Check::default();
+    let old = old.map_or(&Value::Null, |o| &o["spec"]);
+    service::addresses(&mut check, &service["spec"], old, &Path::root("spec"));
+    check.errors
+}
+
 /// What two rules say alike is said once.
 fn once(errors: Vec<Error>) -> Vec<Error> {
     let mut kept: Vec<Error> = Vec::with_capacity(errors.len());
@@ -175,10 +189,6 @@ fn pod_node_selector(check: &mut Check, selector: &Value, path: &Path) {
 
 fn pod_host_path(check: &mut Check, source: &Value, path: &Path) {
     pod::host_path(check, source, path);
-}
-
-fn pod_csi_driver(check: &mut Check, name: &str, path: &Path) {
-    pod::csi_driver_name(check, name, path);
 }
 
 /// A value as a field error prints it: strings quoted, numbers plain, the rest as JSON.

@@ -69,6 +69,14 @@ fn incoming(body: &Value, row: &'static api::ResourceType) -> Option<Value> {
     meta.set("uid", "u");
     meta.set("creationTimestamp", "2026-01-01T00:00:00Z");
     let user = UserInfo::anonymous();
+    if row.plural == "services" {
+        // the registry allocates before anything else
+        strategy::begin_service(&mut value, None);
+        let local = value["spec"]["externalTrafficPolicy"].str() == "Local";
+        if local && value["spec"]["type"].str() == "LoadBalancer" && value["spec"]["healthCheckNodePort"].is_null() {
+            value.entry("spec").set("healthCheckNodePort", 30_000);
+        }
+    }
     strategy::prepare_create(row, &mut value, &Context { user: &user, now: Time(0) });
     normalize(&mut value, row.type_);
     Some(value)

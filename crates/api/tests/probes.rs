@@ -10,7 +10,7 @@ use document::{Value, decode, json, normalize};
 use meta::{GroupVersion, Time, UserInfo};
 
 /// Probes whose causes are all given, in any order.
-const FLOOR: usize = 477;
+const FLOOR: usize = 480;
 
 /// `a.b[0]["c"]` as steps: member names and numbers.
 fn steps(path: &str) -> Vec<String> {
@@ -96,26 +96,50 @@ fn created(object: &Value, row: &'static api::ResourceType, user: &UserInfo) -> 
         value.entry("metadata").set("uid", "u");
         value.entry("metadata").set("creationTimestamp", "2026-01-01T00:00:00Z");
     }
+    begin(row, &mut value, None);
     strategy::prepare_create(row, &mut value, &context(user));
     normalize(&mut value, row.type_);
     Some(value)
 }
 
+/// What the registry does before the strategy; it allocates addresses, too.
+fn begin(row: &'static api::ResourceType, new: &mut Value, old: Option<&Value>) -> Vec<meta::field::Error> {
+    if row.plural != "services" {
+        return Vec::new();
+    }
+    strategy::begin_service(new, old);
+    if new["spec"]["ipFamilyPolicy"].is_null() && new["spec"]["type"].str() != "ExternalName" {
+        new.entry("spec").set("ipFamilyPolicy", "SingleStack");
+    }
+    validation::service_addresses(new, old)
+}
+
+fn cause(e: meta::field::Error) -> [String; 3] {
+    let c = e.into_cause();
+    [c.reason, c.field, c.message.replace(":\"u\"", ":\"<uid>\"")]
+}
+
 fn errors(base: &Value, op: &str, set: &str, row: &'static api::ResourceType) -> Option<Vec<[String; 3]>> {
     let user = UserInfo::anonymous();
     let errors = if op == "create" {
-        validation::validate_create(row, &created(&change(base, set), row, &user)?)
+        let mut asked = incoming(&change(base, set), row)?;
+        let early = begin(row, &mut asked, None);
+        if early.is_empty() {
+            validation::validate_create(row, &created(&change(base, set), row, &user)?)
+        } else {
+            early
+        }
     } else {
         let mut old = created(base, row, &user)?;
         old.entry("metadata").set("resourceVersion", "1");
         let mut new = incoming(&change(&old, set), row)?;
+        let early = begin(row, &mut new, Some(&old));
+        if !early.is_empty() {
+            return Some(early.into_iter().map(cause).collect());
+        }
         strategy::prepare_update(row, "", &mut new, &old, &context(&user));
         normalize(&mut new, row.type_);
         validation::validate_update(row, "", &new, &old)
-    };
-    let cause = |e: meta::field::Error| {
-        let c = e.into_cause();
-        [c.reason, c.field, c.message]
     };
     Some(errors.into_iter().map(cause).collect())
 }

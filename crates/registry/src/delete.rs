@@ -147,8 +147,11 @@ impl Registry {
             }
         };
         let removes = matches!(effect, Some(Effect::Remove(_)));
-        let writes =
-            effect.into_iter().map(|effect| Write { precondition: Precondition::At(revision), effect }).collect();
+        let of = |effect| Write { precondition: Precondition::At(revision), effect };
+        let mut writes: Vec<Write> = effect.into_iter().map(of).collect();
+        if removes {
+            writes.extend(crate::service::claims(row, &view, None, Some(&old))?);
+        }
         let admitted = self.gate.seal(passage, &mut review, |review| companion::transaction(&view, review, writes))?;
         let warnings = std::mem::take(&mut review.warnings);
         drop(review);

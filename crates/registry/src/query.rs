@@ -33,6 +33,20 @@ pub struct WriteOptions {
     pub applied: bool,
 }
 
+impl WriteOptions {
+    /// A write that the server makes on its own, under this name.
+    pub(crate) fn of(manager: &str) -> WriteOptions {
+        WriteOptions {
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+            field_manager: manager.into(),
+            force: None,
+            manager: manager.into(),
+            applied: false,
+        }
+    }
+}
+
 /// Options of list and watch.
 #[derive(Clone, Debug, Default)]
 pub struct ListOptions {

@@ -167,11 +167,11 @@ impl Registry {
         let mut object = review.object.take().unwrap_or_default();
         rbac::check_create(self, passage, row, &view, &object, &given)?;
         let generated = begin_create(row, passage.attributes(), &mut object, fixed_name);
-        let _needs = strategy::prepare_create(row, &mut object, &context(passage));
+        service::allocate(self, row, &view, &mut object, None, options.dry_run)?;
+        strategy::prepare_create(row, &mut object, &context(passage));
         document::normalize(&mut object, row.type_);
         let resource_version = object["metadata"]["resourceVersion"].str().to_owned();
         refuse_invalid(row, &object, api::validation::validate_create(row, &object))?;
-        service::allocate(self, row, &view, &mut object, None)?;
         if !fixed_name.is_empty() {
             object.entry("metadata").remove("resourceVersion");
         } else if !resource_version.is_empty() && resource_version != "0" {
@@ -184,8 +184,9 @@ impl Registry {
         review.object = Some(object);
         let admitted = self.gate.seal(passage, &mut review, |review| {
             let draft = seal(row, key.clone(), review.new_object())?;
-            let write = Write { precondition: Precondition::Absent, effect: Effect::Put(draft) };
-            companion::transaction(&view, review, vec![write])
+            let mut writes = vec![Write { precondition: Precondition::Absent, effect: Effect::Put(draft) }];
+            writes.extend(service::claims(row, &view, Some(review.new_object()), None)?);
+            companion::transaction(&view, review, writes)
         })?;
         let mut all = std::mem::take(&mut review.warnings);
         all.extend(warnings);
@@ -270,13 +271,15 @@ impl Registry {
         let given = check_version(target, &new, stored_object.revision)?;
         rbac::check_update(self, passage, row, &view, &new, &old)?;
         begin_update(&mut new, &old);
-        let _needs = strategy::prepare_update(row, target.subresource_name(), &mut new, &old, &context(passage));
+        if target.subresource.is_none() {
+            service::allocate(self, row, &view, &mut new, Some(&old), options.dry_run)?;
+        }
+        strategy::prepare_update(row, target.subresource_name(), &mut new, &old, &context(passage));
         document::normalize(&mut new, row.type_);
         let mut errors = api::validation::validate_update(row, target.subresource_name(), &new, &old);
         errors.extend(self.privileged_errors(row, &new));
         refuse_invalid(row, &new, errors)?;
-        service::allocate(self, row, &view, &mut new, Some(&old))?;
-        warnings.extend(api::warnings::on_update(row, &new, &old));
+        warnings.extend(api::warnings::on_update(row, target.subresource_name(), &new, &old));
         let gone = is_finished(row, &new, &old);
         let unchanged = document::apply::settle(&mut new, &old);
         review.object = Some(new);
@@ -286,8 +289,10 @@ impl Registry {
             } else {
                 Effect::Put(seal(row, key.clone(), review.new_object())?)
             };
-            let write = Write { precondition: Precondition::At(stored_object.revision), effect };
-            companion::transaction(&view, review, vec![write])
+            let mut writes = vec![Write { precondition: Precondition::At(stored_object.revision), effect }];
+            let kept = if gone { None } else { Some(review.new_object()) };
+            writes.extend(service::claims(row, &view, kept, Some(&old))?);
+            companion::transaction(&view, review, writes)
         })?;
         warnings.extend(std::mem::take(&mut review.warnings));
         let mut object = review.object.take().unwrap_or_default();

@@ -25,7 +25,7 @@ pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
         }
         "persistentvolumeclaims" => {
             object.set("status", doc!({"phase": "Pending"}));
-            data_sources(object.entry("spec"));
+            data_sources(object.entry("spec"), &Value::Null);
         }
         "serviceaccounts" => secret_names(object),
         "nodes" => {
@@ -40,8 +40,8 @@ pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
 /// `podCIDR` is the first of `podCIDRs`.
 fn pod_cidrs(node: &mut Value) {
     let spec = node.entry("spec");
-    if spec["podCIDRs"].is_empty() && !spec["podCIDR"].str().is_empty() {
-        let first = spec["podCIDR"].clone();
+    let first = spec["podCIDR"].clone();
+    if !first.str().is_empty() && spec["podCIDRs"][0] != first {
         spec.set("podCIDRs", vec![first]);
     } else if spec["podCIDR"].str().is_empty() && !spec["podCIDRs"].is_empty() {
         let first = spec["podCIDRs"][0].clone();
@@ -59,7 +59,7 @@ pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Val
         }
         ("namespaces", _) => name_label(new),
         ("persistentvolumes", "status") => phase_time(new, old, context.now),
-        ("persistentvolumeclaims", "") => data_sources(new.entry("spec")),
+        ("persistentvolumeclaims", "") => data_sources(new.entry("spec"), &old["spec"]),
         ("serviceaccounts", "") => secret_names(new),
         ("nodes", "") => pod_cidrs(new),
         ("secrets", "") => string_data(new),
@@ -91,13 +91,16 @@ fn phase_time(new: &mut Value, old: &Value, now: Time) {
     let (new_status, old_status) = (&new["status"], &old["status"]);
     let moved = new_status["phase"] != old_status["phase"];
     let given = new_status["lastPhaseTransitionTime"] != old_status["lastPhaseTransitionTime"];
-    if moved && (!given || new_status["lastPhaseTransitionTime"].is_null()) {
+    if new_status["lastPhaseTransitionTime"].is_null() || (moved && !given) {
         new.entry("status").set("lastPhaseTransitionTime", now.to_string());
     }
 }
 
-/// `dataSource` and `dataSourceRef` follow each other.
-fn data_sources(spec: &mut Value) {
+/// `dataSource` and `dataSourceRef` follow each other. What the old claim has is not dropped.
+fn data_sources(spec: &mut Value, old: &Value) {
+    if !old["dataSource"].is_null() || !old["dataSourceRef"].is_null() {
+        return;
+    }
     let known = |source: &Value| match source["apiGroup"].str() {
         "" => source["kind"].str() == "PersistentVolumeClaim",
         group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
@@ -120,12 +123,15 @@ fn data_sources(spec: &mut Value) {
     }
 }
 
-/// Upstream's gate CoordinatedLeaderElection is off: its fields are dropped unless they are there already.
-pub(super) fn lease(new: &mut Value, old: Option<&Value>) {
-    for field in ["strategy", "preferredHolder"] {
-        if old.is_none_or(|old| old["spec"][field].is_null()) {
-            let _ = new.get_mut("spec").and_then(|s| s.remove(field));
-        }
+/// Groups that this server serves itself are available at once.
+pub(super) fn local_api_service(service: &mut Value, context: &Context<'_>) {
+    if service["spec"]["service"].is_null() {
+        let now = context.now.to_string();
+        let condition = doc!({
+            "type": "Available", "status": "True", "lastTransitionTime": now,
+            "reason": "Local", "message": "Local APIServices are always available",
+        });
+        service.set("status", doc!({"conditions": [(condition)]}));
     }
 }
 

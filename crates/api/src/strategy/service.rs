@@ -1,54 +1,56 @@
 //! Services: the empty load balancer status, and what an update takes over from the old Service. Addresses and node
-//! ports themselves are allocated by the registry (`Need::ServiceAddresses`).
+//! ports themselves are allocated by the registry.
 
 use document::{Value, doc};
 
-use super::Need;
-
-pub(super) fn create(service: &mut Value) -> Vec<Need> {
-    service.set("status", doc!({"loadBalancer": {}}));
-    let spec = service.entry("spec");
-    if !spec["clusterIP"].str().is_empty() && spec["clusterIPs"].is_empty() {
-        let ip = spec["clusterIP"].clone();
-        spec.set("clusterIPs", vec![ip]);
+pub(super) fn begin(new: &mut Value, old: Option<&Value>) {
+    if let Some(old) = old {
+        copy_unset(new, old);
+        follow_cluster_ip(new.entry("spec"), &old["spec"]);
+    } else if !new["spec"]["clusterIP"].str().is_empty() && new["spec"]["clusterIPs"].is_empty() {
+        let ip = new["spec"]["clusterIP"].clone();
+        new.entry("spec").set("clusterIPs", vec![ip]);
     }
-    vec![Need::ServiceAddresses]
 }
 
-pub(super) fn update(new: &mut Value, old: &Value) -> Vec<Need> {
-    follow_cluster_ip(new.entry("spec"), &old["spec"]);
-    copy_unset(new, old);
+pub(super) fn create(service: &mut Value) {
+    service.set("status", doc!({"loadBalancer": {}}));
+    no_internal_policy(service);
+}
+
+/// A name outside has no traffic in the cluster, whatever was asked for.
+fn no_internal_policy(service: &mut Value) {
+    if service["spec"]["type"].str() == "ExternalName" {
+        service.entry("spec").remove("internalTrafficPolicy");
+    }
+}
+
+pub(super) fn update(new: &mut Value, old: &Value) {
     wipe_unneeded(new, old);
+    no_internal_policy(new);
     if new["spec"]["type"].str() != "LoadBalancer" {
         new.entry("status").set("loadBalancer", Value::map());
     }
-    vec![Need::ServiceAddresses]
 }
 
 /// `clusterIPs` follows `clusterIP` when only the latter was changed.
 fn follow_cluster_ip(new: &mut Value, old: &Value) {
-    if new["clusterIP"].str().is_empty() && new["clusterIPs"].is_empty() || new["clusterIP"] == old["clusterIP"] {
-        if new["clusterIPs"].is_empty() && !new["clusterIP"].str().is_empty() {
-            let ip = new["clusterIP"].clone();
-            new.set("clusterIPs", vec![ip]);
-        }
+    let unset = |value: &Value| value.is_empty();
+    if !unset(&old["clusterIPs"]) && unset(&new["clusterIPs"]) && old["clusterIP"] == new["clusterIP"] {
+        new.set("clusterIPs", old["clusterIPs"].clone());
+    }
+    let same = new["clusterIPs"] == old["clusterIPs"] || (unset(&new["clusterIPs"]) && unset(&old["clusterIPs"]));
+    if old["clusterIP"].str() == new["clusterIP"].str() || !same {
         return;
     }
-    if new["clusterIPs"] == old["clusterIPs"] || new["clusterIPs"].is_empty() {
-        match new["clusterIP"].str() {
-            "" => drop(new.remove("clusterIPs")),
-            ip => {
-                let mut ips = new["clusterIPs"].items().to_vec();
-                ips.truncate(1);
-                ips.splice(0..ips.len(), [Value::from(ip)]);
-                new.set("clusterIPs", ips);
-            }
-        }
+    match new["clusterIP"].str().to_owned() {
+        ip if ip.is_empty() => drop(new.remove("clusterIPs")),
+        ip => new.set("clusterIPs", doc!([(ip.as_str())])),
     }
 }
 
 fn needs_cluster_ip(service: &Value) -> bool {
-    matches!(service["spec"]["type"].str(), "ClusterIP" | "NodePort" | "LoadBalancer")
+    service["spec"]["type"].str() != "ExternalName"
 }
 
 fn needs_node_port(service: &Value) -> bool {
@@ -62,6 +64,15 @@ fn needs_node_port(service: &Value) -> bool {
 
 fn needs_health_port(service: &Value) -> bool {
     service["spec"]["type"].str() == "LoadBalancer" && service["spec"]["externalTrafficPolicy"].str() == "Local"
+}
+
+/// Can traffic from outside reach it?
+fn is_external(service: &Value) -> bool {
+    let spec = &service["spec"];
+    match spec["type"].str() {
+        "NodePort" | "LoadBalancer" => true,
+        kind => kind == "ClusterIP" && !spec["externalIPs"].is_empty(),
+    }
 }
 
 fn copy_unset(new: &mut Value, old: &Value) {
@@ -85,14 +96,16 @@ fn copy_unset(new: &mut Value, old: &Value) {
     }
 }
 
+/// A port that names no node port keeps the one that the port of the same name had, unless another has it now.
 fn copy_node_ports(new: &mut Value, old: &Value) {
-    let taken: Vec<i64> = new["spec"]["ports"].items().iter().filter_map(|p| p["nodePort"].as_i64()).collect();
+    let node = |port: &Value| port["nodePort"].as_i64().unwrap_or_default();
+    let asked: Vec<i64> = new["spec"]["ports"].items().iter().map(node).collect();
+    let before = old["spec"]["ports"].items();
     let Some(ports) = new.entry("spec").get_mut("ports").and_then(Value::as_list_mut) else { return };
-    for port in ports.iter_mut().filter(|p| p["nodePort"].as_i64().unwrap_or_default() == 0) {
-        let same = |p: &&Value| p["protocol"].str() == port["protocol"].str() && p["port"] == port["port"];
-        let found = old["spec"]["ports"].items().iter().find(same).and_then(|p| p["nodePort"].as_i64());
-        if let Some(number) = found.filter(|n| *n != 0 && !taken.contains(n)) {
-            port.set("nodePort", number);
+    for port in ports.iter_mut().filter(|p| node(p) == 0) {
+        let found = before.iter().rev().find(|p| p["name"].str() == port["name"].str()).map_or(0, node);
+        if found != 0 && !asked.contains(&found) {
+            port.set("nodePort", found);
         }
     }
 }
@@ -110,7 +123,7 @@ fn wipe_unneeded(new: &mut Value, old: &Value) {
     wipe(needs_health_port, &["healthCheckNodePort"]);
     wipe(|s| s["spec"]["type"].str() == "LoadBalancer", &["allocateLoadBalancerNodePorts"]);
     wipe(|s| s["spec"]["type"].str() == "LoadBalancer", &["loadBalancerClass"]);
-    wipe(|s| matches!(s["spec"]["type"].str(), "NodePort" | "LoadBalancer"), &["externalTrafficPolicy"]);
+    wipe(is_external, &["externalTrafficPolicy"]);
     if needs_node_port(old) && !needs_node_port(new) {
         let before: Vec<Value> = old["spec"]["ports"].items().to_vec();
         let ports = new.entry("spec").get_mut("ports").and_then(Value::as_list_mut);

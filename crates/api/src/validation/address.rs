@@ -80,6 +80,45 @@ pub(super) fn legacy_cidr(text: &str) -> Option<&'static str> {
     (network(ip, bits) != ip).then_some("must not have bits set beyond the prefix length")
 }
 
+/// What is unusual in an address that may be kept.
+pub(crate) fn ip_warnings(at: &str, text: &str) -> Option<String> {
+    let ip = parse_sloppy(text)?;
+    let strict = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() || !text.contains('.'));
+    match strict {
+        Some(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_none() => {
+            let canonical = v6.to_string();
+            (canonical != text)
+                .then(|| format!("{at}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})"))
+        }
+        Some(IpAddr::V4(_)) => None,
+        _ => Some(format!("{at}: non-standard IP address {text:?} is invalid: use {:?}", ip.to_string())),
+    }
+}
+
+/// The same for a block of addresses.
+pub(crate) fn cidr_warnings(at: &str, text: &str) -> Vec<String> {
+    let Some((ip, bits)) = parse_cidr(text) else { return Vec::new() };
+    let (whole, base) = (if ip.is_ipv4() { 32 } else { 128 }, network(ip, bits));
+    let mut found = Vec::new();
+    if base != ip {
+        found.push(format!(
+            "{at}: CIDR value {text:?} is ambiguous in this context (should be \"{base}/{bits}\" or \"{ip}/{whole}\"?)"
+        ));
+    }
+    let strict = text.split_once('/').is_some_and(|(address, length)| {
+        let padded = length.len() > 1 && length.starts_with('0');
+        address.parse::<IpAddr>().is_ok_and(|a| a.is_ipv6() == ip.is_ipv6()) && !padded
+    });
+    if !strict {
+        found.push(format!("{at}: non-standard CIDR value {text:?} is invalid: use \"{base}/{bits}\""));
+    }
+    let canonical = format!("{ip}/{bits}");
+    if found.is_empty() && ip.is_ipv6() && canonical != text {
+        found.push(format!("{at}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})"));
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -238,6 +238,16 @@ pub(super) fn trust_bundle_update(new: &Value, old: &Value) -> Vec<Error> {
     check.errors
 }
 
+/// What is wrong with the name of a bundle that is referred to, of a signer or of none.
+pub(super) fn bundle_name(name: &str) -> Vec<String> {
+    let own = name.rsplit_once(':').map_or(name, |(_, own)| own);
+    let signer = name.rsplit_once(':').map_or("", |(signer, _)| signer);
+    if name.contains(':') && signer.is_empty() {
+        return vec!["ClusterTrustBundle without signer name must not have \":\" in its name".into()];
+    }
+    names::dns1123_subdomain(own)
+}
+
 fn bundle_names(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, name) = (&object["spec"], object["metadata"]["name"].str());

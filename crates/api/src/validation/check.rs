@@ -123,6 +123,20 @@ impl Check {
         }
     }
 
+    /// The same for a string that is no pointer, which prints empty when it is unset.
+    pub(super) fn immutable_text(&mut self, path: &Path, new: &Value, old: &Value) {
+        if new.str() != old.str() {
+            self.invalid(path, new.str(), "field is immutable");
+        }
+    }
+
+    /// The same for a struct, printed as upstream's internal type of this name.
+    pub(super) fn immutable_as(&mut self, path: &Path, new: &Value, old: &Value, type_name: &str) {
+        if !same(new, old) {
+            self.invalid(path, super::internal::shown_as(new, type_name), "field is immutable");
+        }
+    }
+
     /// Equal to the old value, or Invalid with the new one.
     pub(super) fn immutable(&mut self, path: &Path, new: &Value, old: &Value) {
         if !same(new, old) {
@@ -171,9 +185,10 @@ impl Check {
     }
 }
 
-/// Equal, unset and empty being the same.
+/// Equal, unset and an empty list being the same. (Other empty values are kept only where upstream has pointers.)
 pub(super) fn same(a: &Value, b: &Value) -> bool {
-    a == b || (a.is_empty() && b.is_empty())
+    let nothing = |v: &Value| v.is_null() || v.as_list().is_some_and(<[Value]>::is_empty);
+    a == b || (nothing(a) && nothing(b))
 }
 
 /// Items with their paths.

@@ -126,9 +126,8 @@ pub(super) fn namespace(object: &Value) -> Vec<Error> {
 }
 
 fn finalizer_name(check: &mut Check, name: &str, at: &Path) {
-    let wrong = names::label_key(name);
-    check.format(at, name, &wrong);
-    if wrong.is_empty() && !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
+    check.format(at, name, &names::label_key(name));
+    if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
         check.invalid(at, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
@@ -193,6 +192,13 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
         if list.len() > 2 || families.len() != 2 {
             check.invalid(&path, shown(cidrs), "may specify no more than one CIDR for each IP family");
         }
+        if let Some((n, bad)) = list.iter().enumerate().find(|(_, c)| parse_cidr(c.str()).is_none()) {
+            let error = format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{n}]: <nil> (invalid CIDR address: {})",
+                bad.str()
+            );
+            check.push(Error::internal(&path, &error));
+        }
     }
     check.errors
 }
@@ -218,6 +224,11 @@ fn taints(check: &mut Check, list: &Value) {
 
 pub(super) fn node_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
+    for part in ["capacity", "allocatable"] {
+        for (name, amount) in new["status"][part].members() {
+            super::pod::quantity_value(&mut check, name, amount, &Path::from("status").child(part).child(name));
+        }
+    }
     let mut seen: Vec<&Value> = Vec::new();
     for (at, address) in each(&new["status"]["addresses"], &Path::from("status.addresses")) {
         if seen.contains(&address) {

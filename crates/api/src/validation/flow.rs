@@ -1,4 +1,4 @@
-//! FlowSchemas: whom they match and which priority level they name.
+//! FlowSchemas: whom they match and which priority level they name; the priority levels.
 
 use document::Value;
 use meta::field::{Error, Path};
@@ -156,6 +156,100 @@ fn url_problem(url: &str) -> Option<&'static str> {
         _ if stars > 1 || (stars == 1 && !url.ends_with("/*")) => Some("wildcard can only do suffix matching"),
         _ => None,
     }
+}
+
+/// How many requests of a level are served, and what becomes of the others.
+pub(super) fn priority_level(object: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    // what upstream's generated rules say comes last: unions before the fields
+    let mut late = Check::default();
+    let (spec, path) = (&object["spec"], Path::root("spec"));
+    let (kind, name) = (spec["type"].str(), object["metadata"]["name"].str());
+    if (name == "exempt") != (kind == "Exempt") {
+        check.invalid(&path.child("type"), kind, "must be 'Exempt' if and only if `name` is 'exempt'");
+    }
+    for (type_, field) in [("Exempt", "exempt"), ("Limited", "limited")] {
+        let (given, wanted) = (!spec[field].is_null(), kind == type_);
+        if given && !wanted {
+            late.forbidden(&path.child(field), "");
+        } else if wanted && !given && type_ == "Limited" {
+            late.required(&path.child(field), "");
+        }
+    }
+    match kind {
+        "Exempt" => shares(&mut check, &spec["exempt"], &path.child("exempt")),
+        "Limited" if !spec["limited"].is_null() => {
+            limited(&mut check, &mut late, &spec["limited"], &path.child("limited"));
+        }
+        "Limited" => {}
+        "" => late.required(&path.child("type"), ""),
+        other => check.push(Error::not_supported(&path.child("type"), other, &["Exempt", "Limited"])),
+    }
+    check.errors.append(&mut late.errors);
+    check.errors
+}
+
+fn shares(check: &mut Check, level: &Value, at: &Path) {
+    nominal_shares(check, level, at);
+    lendable(check, level, at);
+}
+
+fn nominal_shares(check: &mut Check, level: &Value, at: &Path) {
+    if let Some(n) = level["nominalConcurrencyShares"].as_i64().filter(|n| *n < 0) {
+        check.invalid(&at.child("nominalConcurrencyShares"), n, "must be a non-negative integer");
+    }
+}
+
+fn lendable(check: &mut Check, level: &Value, at: &Path) {
+    if let Some(n) = level["lendablePercent"].as_i64().filter(|n| !(0..=100).contains(n)) {
+        check.invalid(&at.child("lendablePercent"), n, "must be between 0 and 100, inclusive");
+    }
+}
+
+fn limited(check: &mut Check, late: &mut Check, limited: &Value, at: &Path) {
+    nominal_shares(check, limited, at);
+    let (response, response_at) = (&limited["limitResponse"], at.child("limitResponse"));
+    let (queuing, queuing_at) = (&response["queuing"], response_at.child("queuing"));
+    let kind = response["type"].str();
+    match (kind == "Queue", queuing.is_null()) {
+        (false, false) => late.forbidden(&queuing_at, ""),
+        (true, true) => late.required(&queuing_at, ""),
+        (true, false) => queues(check, queuing, &queuing_at),
+        (false, true) => {}
+    }
+    match kind {
+        "Queue" | "Reject" => {}
+        "" => late.required(&response_at.child("type"), ""),
+        other => check.push(Error::not_supported(&response_at.child("type"), other, &["Queue", "Reject"])),
+    }
+    lendable(check, limited, at);
+    if let Some(n) = limited["borrowingLimitPercent"].as_i64().filter(|n| *n < 0) {
+        check.invalid(&at.child("borrowingLimitPercent"), n, "if specified, must be a non-negative integer");
+    }
+}
+
+fn queues(check: &mut Check, queuing: &Value, at: &Path) {
+    const MOST: i64 = 10_000_000;
+    let number = |field: &str| queuing[field].as_i64().unwrap_or_default();
+    let (queues, hand) = (number("queues"), number("handSize"));
+    for field in ["queueLengthLimit", "queues", "handSize"] {
+        if number(field) <= 0 {
+            check.invalid(&at.child(field), number(field), "must be positive");
+        } else if field == "queues" && queues > MOST {
+            check.invalid(&at.child(field), queues, &format!("must not be greater than {MOST}"));
+        } else if field == "handSize" && hand > queues {
+            check.invalid(&at.child(field), hand, &format!("should not be greater than queues ({queues})"));
+        } else if field == "handSize" && entropy_bits(queues, hand) > 60 {
+            let bits =
+                format!("required entropy bits of deckSize {queues} and handSize {hand} should not be greater than 60");
+            check.invalid(&at.child(field), hand, &bits);
+        }
+    }
+}
+
+/// How many bits of a hash a hand of so many cards of a deck needs.
+fn entropy_bits(deck: i64, hand: i64) -> i64 {
+    ((deck as f64).log2() * hand as f64).ceil() as i64
 }
 
 #[cfg(test)]

@@ -23,8 +23,19 @@ fn push_type(out: &mut String, value: &Value, type_: &'static Type) {
         Shape::Struct(fields) => fields,
     };
     out.push('{');
-    for (n, field) in fields.iter().enumerate() {
-        out.push_str(if n == 0 { "\"" } else { ",\"" });
+    let mut first = true;
+    for field in fields {
+        if field.name == "metadata" {
+            // embedded in Go: its members stand among the others, by their JSON names
+            for (name, member) in value["metadata"].members() {
+                out.push_str(if std::mem::take(&mut first) { "" } else { "," });
+                meta::status::push_json_string(out, name);
+                out.push(':');
+                push_json(out, member);
+            }
+            continue;
+        }
+        out.push_str(if std::mem::take(&mut first) { "\"" } else { ",\"" });
         push_go_name(out, field);
         out.push_str("\":");
         push_kind(out, &value[field.name], field.kind, field.pointer);
@@ -65,26 +76,51 @@ fn push_kind(out: &mut String, value: &Value, kind: Kind, pointer: bool) {
 }
 
 /// Words that Go writes in capitals: (beginning of the JSON name, of the Go name).
-const INITIALS: [(&str, &str); 14] = [
+const INITIALS: [(&str, &str); 34] = [
     ("api", "API"),
-    ("seLinux", "SELinux"),
+    ("aws", "AWS"),
+    ("ca", "CA"),
+    ("cel", "CEL"),
+    ("cidr", "CIDR"),
+    ("cidrs", "CIDRs"),
+    ("csi", "CSI"),
+    ("dns", "DNS"),
+    ("fc", "FC"),
     ("fs", "FS"),
+    ("gce", "GCE"),
+    ("gid", "GID"),
+    ("gmsa", "GMSA"),
+    ("grpc", "GRPC"),
+    ("http", "HTTP"),
     ("ip", "IP"),
+    ("ips", "IPs"),
+    ("iqn", "IQN"),
+    ("iscsi", "ISCSI"),
+    ("json", "JSON"),
+    ("nfs", "NFS"),
+    ("os", "OS"),
+    ("pd", "PD"),
+    ("qos", "QOS"),
+    ("rbd", "RBD"),
+    ("seLinux", "SELinux"),
+    ("ssl", "SSL"),
+    ("tcp", "TCP"),
+    ("tls", "TLS"),
+    ("ttl", "TTL"),
+    ("tty", "TTY"),
     ("uid", "UID"),
     ("url", "URL"),
-    ("http", "HTTP"),
-    ("tcp", "TCP"),
-    ("grpc", "GRPC"),
-    ("csi", "CSI"),
-    ("nfs", "NFS"),
-    ("dns", "DNS"),
-    ("pd", "PD"),
-    ("os", "OS"),
+    ("wwids", "WWIDs"),
 ];
+/// Names that follow no rule.
+const WHOLE: [(&str, &str); 3] = [("cephfs", "CephFS"), ("pdID", "PdID"), ("storageos", "StorageOS")];
 
 fn push_go_name(out: &mut String, field: &Field) {
     if !field.go.is_empty() {
         return out.push_str(field.go);
+    }
+    if let Some((_, go)) = WHOLE.iter().find(|(json, _)| *json == field.name) {
+        return out.push_str(go);
     }
     let boundary = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_uppercase());
     for (json, go) in INITIALS {

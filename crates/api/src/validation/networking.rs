@@ -8,7 +8,7 @@ use meta::names;
 
 use super::address::{legacy_cidr, legacy_ip, network, parse_cidr, parse_sloppy};
 use super::batch::domain_prefixed_path;
-use super::check::{Check, each};
+use super::check::{Check, each, same};
 use super::service::reachable;
 use super::shown;
 
@@ -165,6 +165,9 @@ pub(super) fn ingress_class(object: &Value) -> Vec<Error> {
     if let Some(parameters) = spec.get("parameters").filter(|p| !p.is_null()) {
         let at = path.child("parameters");
         let namespace = parameters["namespace"].str();
+        if let Some(group) = parameters["apiGroup"].as_str() {
+            check.format(&at.child("apiGroup"), group, &names::dns1123_subdomain(group));
+        }
         for field in ["kind", "name"] {
             match parameters[field].str() {
                 "" => late.required(&at.child(field), ""),
@@ -176,7 +179,7 @@ pub(super) fn ingress_class(object: &Value) -> Vec<Error> {
             check.required(&at.child("scope"), "");
         }
         match scope {
-            Some("Namespace") if namespace.is_empty() => {
+            Some("Namespace") if parameters["namespace"].is_null() => {
                 check.required(&at.child("namespace"), "`parameters.scope` is set to 'Namespace'");
             }
             Some("Namespace") => check.format(&at.child("namespace"), namespace, &names::dns1123_label(namespace)),
@@ -192,8 +195,9 @@ pub(super) fn ingress_class(object: &Value) -> Vec<Error> {
 }
 
 pub(super) fn ingress_class_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check { errors: ingress_class(new) };
-    check.immutable(&Path::from("spec.controller"), &new["spec"]["controller"], &old["spec"]["controller"]);
+    let mut check = Check::default();
+    check.immutable_text(&Path::from("spec.controller"), &new["spec"]["controller"], &old["spec"]["controller"]);
+    check.errors.extend(ingress_class(new));
     check.errors
 }
 
@@ -303,6 +307,9 @@ pub(super) fn endpoints(object: &Value) -> Vec<Error> {
                 if !name.is_empty() {
                     check.format(&at.child("hostname"), name, &names::dns1123_label(name));
                 }
+                if let Some(node) = address["nodeName"].as_str() {
+                    check.format(&at.child("nodeName"), node, &names::dns1123_subdomain(node));
+                }
                 reachable(&mut check, ip, &at.child("ip"));
             }
         }
@@ -316,9 +323,16 @@ pub(super) fn endpoints(object: &Value) -> Vec<Error> {
             }
             check.port_number(&at.child("port"), port["port"].as_i64().unwrap_or_default());
             check.one_of(&at.child("protocol"), port["protocol"].str(), &["SCTP", "TCP", "UDP"]);
+            app_protocol(&mut check, port, &at);
         }
     }
     check.errors
+}
+
+fn app_protocol(check: &mut Check, port: &Value, at: &Path) {
+    if let Some(protocol) = port["appProtocol"].as_str() {
+        check.format(&at.child("appProtocol"), protocol, &names::label_key(protocol));
+    }
 }
 
 pub(super) fn endpoint_slice(object: &Value) -> Vec<Error> {
@@ -347,12 +361,36 @@ pub(super) fn endpoint_slice(object: &Value) -> Vec<Error> {
         if let Some(name) = endpoint["nodeName"].as_str() {
             check.format(&at.child("nodeName"), name, &names::dns1123_subdomain(name));
         }
+        hints(&mut check, &endpoint["hints"], &at.child("hints"));
         if let Some(name) = endpoint["hostname"].as_str() {
             check.format(&at.child("hostname"), name, &names::dns1123_label(name));
         }
     }
     check.errors.append(&mut late.errors);
     check.errors
+}
+
+/// Where an endpoint is best reached from: a few zones and nodes, each once.
+fn hints(check: &mut Check, hints: &Value, path: &Path) {
+    const MOST: usize = 8;
+    for (field, rule) in
+        [("forZones", names::label_value as fn(&str) -> Vec<String>), ("forNodes", names::dns1123_subdomain)]
+    {
+        let (list, at) = (&hints[field], path.child(field));
+        if list.items().len() > MOST {
+            check.push(Error::too_many(&at, list.items().len(), MOST));
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        for (at, hint) in each(list, &at) {
+            let (name, at) = (hint["name"].str(), at.child("name"));
+            if !seen.insert(name) {
+                check.push(Error::duplicate(&at, name));
+            } else {
+                check.format(&at, name, &rule(name));
+            }
+        }
+    }
 }
 
 fn slice_addresses(check: &mut Check, endpoint: &Value, kind: &str, path: &Path) {
@@ -367,7 +405,9 @@ fn slice_addresses(check: &mut Check, endpoint: &Value, kind: &str, path: &Path)
                 let fits = parse_sloppy(text).is_some_and(|ip| ip.is_ipv4() == (kind == "IPv4"));
                 if let Some(why) = legacy_ip(text) {
                     check.invalid(&at, text, why);
-                } else if !fits {
+                    continue;
+                }
+                if !fits {
                     check.invalid(path, text, &format!("must be an {kind} address"));
                 }
                 reachable(check, text, &at);
@@ -391,15 +431,19 @@ fn slice_ports(check: &mut Check, ports: &Value, path: &Path) {
         if !seen.insert(name) {
             check.push(Error::duplicate(&at.child("name"), name));
         }
-        check.one_of(&at.child("protocol"), port["protocol"].str(), &["SCTP", "TCP", "UDP"]);
-        if let Some(n) = port["port"].as_i64() {
-            check.port_number(&at.child("port"), n);
+        let (protocol, protocols) = (port["protocol"].str(), ["SCTP", "TCP", "UDP"]);
+        if !protocols.contains(&protocol) {
+            check.push(Error::not_supported(&at.child("protocol"), protocol, &protocols));
         }
+        app_protocol(check, port, &at);
     }
 }
 
 pub(super) fn endpoint_slice_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check { errors: endpoint_slice(new) };
+    if same(&new["endpoints"], &old["endpoints"]) {
+        check.errors.retain(|e| !e.path.to_string().starts_with("endpoints"));
+    }
     if new["addressType"] != old["addressType"] {
         check.invalid(&Path::root("addressType"), Shown::null(), "field is immutable");
     }

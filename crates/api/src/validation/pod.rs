@@ -12,13 +12,14 @@ mod spec;
 mod status;
 mod update;
 mod volume;
+mod windows;
 
 use document::Value;
 use meta::field::{Error, Path};
 
 use super::check::Check;
 
-pub(super) use resources::{quantity_value, resource_name};
+pub(super) use resources::{container_resource_name, may_overcommit, quantity_value, resource_name};
 pub(super) use spec::pod_spec;
 pub(super) use volume::{csi_driver_name, host_path};
 

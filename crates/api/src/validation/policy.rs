@@ -1,5 +1,5 @@
 //! Limits and classes: LimitRange, ResourceQuota, PriorityClass, RuntimeClass, Lease, PodDisruptionBudget,
-//! APIService, HorizontalPodAutoscaler.
+//! APIService.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use meta::field::{Error, Path, Shown};
 use meta::names;
 
 use super::check::{Check, each};
-use super::pod::{quantity_value, resource_name};
+use super::pod::{container_resource_name, may_overcommit, quantity_value, resource_name};
 use super::shown;
 use super::workload::{at_most_100_percent, int_or_percent};
 use crate::amount::nano;
@@ -28,21 +28,39 @@ pub(super) fn limit_range(object: &Value) -> Vec<Error> {
         if !seen.insert(kind) {
             check.push(Error::duplicate(&kind_at, kind));
         }
+        limit_names(&mut check, limit, kind, &at, &["max", "min"]);
         if kind == "Pod" {
             for field in ["default", "defaultRequest"] {
                 if !limit[field].is_empty() {
                     check.forbidden(&at.child(field), "may not be specified when `type` is 'Pod'");
                 }
             }
+        } else {
+            limit_names(&mut check, limit, kind, &at, &["default", "defaultRequest"]);
         }
         let storage = limit["min"].get("storage").is_some() || limit["max"].get("storage").is_some();
         if kind == "PersistentVolumeClaim" && !storage {
             let detail = "either minimum or maximum storage value is required, but neither was provided";
             check.required(&at.child("limits"), detail);
         }
+        limit_names(&mut check, limit, kind, &at, &["maxLimitRequestRatio"]);
         limits(&mut check, limit, kind == "Pod", &at);
     }
     check.errors
+}
+
+/// What is limited: of containers and pods, what containers have; else anything that can be counted.
+fn limit_names(check: &mut Check, limit: &Value, kind: &str, at: &Path, parts: &[&str]) {
+    for part in parts {
+        for (name, _) in limit[*part].members() {
+            let at = at.child(part).key(name);
+            if matches!(kind, "Pod" | "Container") {
+                container_resource_name(check, name, &at);
+            } else {
+                resource_name(check, name, &at);
+            }
+        }
+    }
 }
 
 fn limits(check: &mut Check, limit: &Value, pod: bool, at: &Path) {
@@ -72,6 +90,22 @@ fn limits(check: &mut Check, limit: &Value, pod: bool, at: &Path) {
         if let Some(ratio) = of("maxLimitRequestRatio").filter(|r| nano(r).is_some_and(|n| n < 1_000_000_000)) {
             let at = at.child("maxLimitRequestRatio").key(key);
             check.invalid(&at, ratio.str(), &format!("ratio {} is less than 1", ratio.str()));
+        }
+        if let (Some(ratio), Some(least), Some(most)) = (of("maxLimitRequestRatio"), of("min"), of("max")) {
+            let float = |value: &Value| nano(value).map_or(0.0, |n| n as f64 / 1e9);
+            let bound = float(most) / float(least);
+            if float(ratio) > bound {
+                let detail = format!("ratio {} is greater than max/min = {bound:.6}", ratio.str());
+                check.invalid(&at.child("maxLimitRequestRatio").key(key), ratio.str(), &detail);
+            }
+        }
+        if let (Some(request), Some(limit)) = (of("defaultRequest"), of("default"))
+            && !may_overcommit(key)
+            && nano(request) != nano(limit)
+        {
+            let (limit, asked) = (limit.str(), request.str());
+            let detail = format!("default value {limit} must equal to defaultRequest value {asked} in {key}");
+            check.invalid(&at.child("defaultRequest").key(key), asked, &detail);
         }
     }
 }
@@ -263,7 +297,9 @@ pub(super) fn priority_class(object: &Value) -> Vec<Error> {
         check.forbidden(&Path::root("value"), &format!("maximum allowed value of a user defined priority is {MAX}"));
     }
     let policies = ["PreemptLowerPriority", "Never"];
-    check.optional_one_of(&Path::root("preemptionPolicy"), &object["preemptionPolicy"], &policies);
+    if let Some(policy) = object["preemptionPolicy"].as_str() {
+        check.one_of(&Path::root("preemptionPolicy"), policy, &policies);
+    }
     check.errors
 }
 
@@ -279,6 +315,7 @@ pub(super) fn priority_class_update(new: &Value, old: &Value) -> Vec<Error> {
 pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     for (name, amount) in object["overhead"]["podFixed"].members() {
+        container_resource_name(&mut check, name, &Path::from("overhead.limits").key(name));
         quantity_value(&mut check, name, amount, &Path::from("overhead.limits").key(name));
     }
     let (scheduling, path) = (&object["scheduling"], Path::root("scheduling"));
@@ -297,15 +334,29 @@ pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
             check.push(Error::duplicate(&path.child("tolerations").index(n), value));
         }
     }
-    check.named(&Path::root("handler"), object["handler"].str(), names::dns1123_label);
+    let handler = object["handler"].str();
+    let mut wrong = names::dns1123_label(handler);
+    // the generated rule counts bytes
+    wrong
+        .iter_mut()
+        .filter(|w| **w == names::too_long_characters(63))
+        .for_each(|w| *w = "must be no more than 63 bytes".into());
+    match handler {
+        "" => check.required(&Path::root("handler"), ""),
+        _ => check.format(&Path::root("handler"), handler, &wrong),
+    }
     check.errors
 }
 
 pub(super) fn runtime_class_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check { errors: runtime_class(new) };
+    let mut check = Check::default();
     if new["handler"] != old["handler"] {
         check.invalid(&Path::root("handler"), Shown::null(), "field is immutable");
     }
+    let (mut late, early): (Vec<Error>, Vec<Error>) =
+        runtime_class(new).into_iter().partition(|e| e.path == Path::root("handler"));
+    check.errors.splice(0..0, early);
+    check.errors.append(&mut late);
     check.errors
 }
 
@@ -340,6 +391,20 @@ pub(super) fn disruption_budget(object: &Value) -> Vec<Error> {
     check.label_selector(&path.child("selector"), &spec["selector"]);
     let policies = ["AlwaysAllow", "IfHealthyBudget"];
     check.optional_one_of(&path.child("unhealthyPodEvictionPolicy"), &spec["unhealthyPodEvictionPolicy"], &policies);
+    check.errors
+}
+
+pub(super) fn api_service_update(subresource: &str, new: &Value) -> Vec<Error> {
+    if subresource != "status" {
+        return api_service(new);
+    }
+    let mut check = Check::default();
+    for (at, condition) in each(&new["status"]["conditions"], &Path::from("status.conditions")) {
+        let (status, all) = (condition["status"].str(), ["True", "False", "Unknown"]);
+        if !all.contains(&status) {
+            check.push(Error::not_supported(&at.child("status"), status, &all));
+        }
+    }
     check.errors
 }
 
@@ -381,147 +446,12 @@ pub(super) fn api_service(object: &Value) -> Vec<Error> {
             check.required(&path.child("service").child(field), "");
         }
     }
+    let port = service["port"].as_i64().unwrap_or(443);
+    for message in names::port_number(port) {
+        check.invalid(&path.child("service").child("port"), port, &format!("port is not valid: {message}"));
+    }
     if spec["insecureSkipTLSVerify"].is_true() && !spec["caBundle"].str().is_empty() {
         check.invalid(&path.child("insecureSkipTLSVerify"), true, "may not be true if caBundle is present");
     }
     check.errors
-}
-
-pub(super) fn autoscaler(object: &Value) -> Vec<Error> {
-    let mut check = Check::default();
-    let mut late = Check::default();
-    let (spec, path) = (&object["spec"], Path::root("spec"));
-    let (least, most) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64().unwrap_or_default());
-    if most == 0 {
-        late.required(&path.child("maxReplicas"), "");
-    } else if most < 1 {
-        late.invalid(&path.child("maxReplicas"), most, "must be greater than or equal to 1");
-    }
-    if let Some(n) = least.filter(|n| *n < 0) {
-        late.invalid(&path.child("minReplicas"), n, "must be greater than or equal to 0");
-    }
-    if least.is_some_and(|n| most < n) {
-        check.invalid(&path.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
-    }
-    let (target, at) = (&spec["scaleTargetRef"], path.child("scaleTargetRef"));
-    for field in ["kind", "name"] {
-        match target[field].str() {
-            "" => check.required(&at.child(field), ""),
-            value => check.format(&at.child(field), value, &names::path_segment(value)),
-        }
-    }
-    let version = target["apiVersion"].str();
-    if !version.contains('/') && version != "v1" {
-        check.invalid(&at.child("apiVersion"), version, "apiVersion must specify API group");
-    }
-    metrics(&mut check, spec, &path.child("metrics"));
-    for direction in ["scaleUp", "scaleDown"] {
-        if let Some(rules) = spec["behavior"].get(direction).filter(|r| !r.is_null()) {
-            scaling_rules(&mut check, rules, &path.child("behavior").child(direction));
-        }
-    }
-    check.errors.append(&mut late.errors);
-    check.errors
-}
-
-const METRICS: [(&str, &str); 5] = [
-    ("ContainerResource", "containerResource"),
-    ("External", "external"),
-    ("Object", "object"),
-    ("Pods", "pods"),
-    ("Resource", "resource"),
-];
-
-fn metrics(check: &mut Check, spec: &Value, path: &Path) {
-    let list = spec["metrics"].items();
-    if spec["minReplicas"].as_i64() == Some(0) && !list.iter().any(|m| matches!(m["type"].str(), "Object" | "External"))
-    {
-        check
-            .forbidden(path, "must specify at least one Object or External metric to support scaling to zero replicas");
-    }
-    for (at, metric) in each(&spec["metrics"], path) {
-        let kind = metric["type"].str();
-        let kinds = METRICS.map(|(k, _)| k);
-        if kind.is_empty() {
-            check.required(&at.child("type"), "must specify a metric source type");
-        }
-        let Some((_, field)) = METRICS.iter().find(|(k, _)| *k == kind) else {
-            check.push(Error::not_supported(&at.child("type"), kind, &kinds));
-            continue;
-        };
-        match metric.get(field).filter(|s| !s.is_null()) {
-            None => check.required(&at.child(field), "must populate information for the given metric source"),
-            Some(source) => metric_target(check, source, &at.child(field), field),
-        }
-    }
-}
-
-fn metric_target(check: &mut Check, source: &Value, at: &Path, kind: &str) {
-    if matches!(kind, "resource" | "containerResource") && source["name"].str().is_empty() {
-        check.required(&at.child("name"), "must specify a resource name");
-    }
-    let (target, at_metric, at) = (&source["target"], at.child("metric"), at.child("target"));
-    match target["type"].str() {
-        "" => check.required(&at.child("type"), "must specify a metric target type"),
-        "Utilization" | "Value" | "AverageValue" => {}
-        other => check.invalid(&at.child("type"), other, "must be either Utilization, Value, or AverageValue"),
-    }
-    if let Some(n) = target["averageUtilization"].as_i64().filter(|n| *n < 1) {
-        check.invalid(&at.child("averageUtilization"), n, "must be greater than 0");
-    }
-    for field in ["value", "averageValue"] {
-        if nano(&target[field]).is_some_and(|n| n <= 0) {
-            check.invalid(&at.child(field), target[field].str(), "must be positive");
-        }
-    }
-    if matches!(kind, "pods" | "object" | "external") {
-        let name = source["metric"]["name"].str();
-        match name {
-            "" => check.required(&at_metric.child("name"), "must specify a metric name"),
-            _ => check.format(&at_metric.child("name"), name, &names::path_segment(name)),
-        }
-        if kind == "pods" && target["averageValue"].is_null() {
-            check.required(&at.child("averageValue"), "must specify a positive target averageValue");
-        }
-        return;
-    }
-    let utilization = &target["averageUtilization"];
-    let value = &target["averageValue"];
-    if utilization.is_null() && value.is_null() {
-        check.required(&at.child("averageUtilization"), "must set either a target raw value or a target utilization");
-    }
-    if !utilization.is_null() && !value.is_null() {
-        check.forbidden(&at.child("averageValue"), "may not set both a target raw value and a target utilization");
-    }
-}
-
-fn scaling_rules(check: &mut Check, rules: &Value, at: &Path) {
-    if let Some(n) = rules["stabilizationWindowSeconds"].as_i64() {
-        let at = at.child("stabilizationWindowSeconds");
-        if n < 0 {
-            check.invalid(&at, n, "must be greater than or equal to zero");
-        }
-        if n > 3600 {
-            check.invalid(&at, n, "must be less than or equal to 3600");
-        }
-    }
-    check.optional_one_of(&at.child("selectPolicy"), &rules["selectPolicy"], &["Disabled", "Max", "Min"]);
-    let policies_at = at.child("policies");
-    if rules["policies"].is_empty() {
-        check.required(&policies_at, "must specify at least one Policy");
-    }
-    for (at, policy) in each(&rules["policies"], &policies_at) {
-        if !["Percent", "Pods"].contains(&policy["type"].str()) {
-            check.push(Error::not_supported(&at.child("type"), policy["type"].str(), &["Percent", "Pods"]));
-        }
-        for field in ["value", "periodSeconds"] {
-            let n = policy[field].as_i64().unwrap_or_default();
-            if n <= 0 {
-                check.invalid(&at.child(field), n, "must be greater than zero");
-            }
-        }
-        if let Some(n) = policy["periodSeconds"].as_i64().filter(|n| *n > 1800) {
-            check.invalid(&at.child("periodSeconds"), n, "must be less than or equal to 1800");
-        }
-    }
 }

@@ -16,23 +16,33 @@ const ONLY_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 
 pub(super) fn create(service: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    body(&mut check, service);
+    body(&mut check, service, &Value::Null);
     check.errors
 }
 
 pub(super) fn update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
     if subresource == "status" {
+        balancer_status(&mut check, new, old);
         return check.errors;
     }
     keep_addresses(&mut check, &new["spec"], &old["spec"]);
+    keep_families(&mut check, &new["spec"], &old["spec"]);
     let balancer = |s: &Value| s["spec"]["type"].str() == "LoadBalancer";
     let class = &new["spec"]["loadBalancerClass"];
     if balancer(new) && balancer(old) && class != &old["spec"]["loadBalancerClass"] {
         check.invalid(&Path::from("spec.loadBalancerClass"), shown(class), "may not change once set");
     }
-    body(&mut check, new);
+    let health = |s: &Value| s["spec"]["healthCheckNodePort"].as_i64().unwrap_or_default();
+    if needs_health_check(&new["spec"]) && needs_health_check(&old["spec"]) && health(new) != health(old) {
+        check.forbidden(&Path::from("spec.healthCheckNodePort"), "field is immutable");
+    }
+    body(&mut check, new, old);
     check.errors
+}
+
+fn needs_health_check(spec: &Value) -> bool {
+    spec["type"].str() == "LoadBalancer" && spec["externalTrafficPolicy"].str() == "Local"
 }
 
 fn is_headless(spec: &Value) -> bool {
@@ -66,7 +76,65 @@ fn keep_addresses(check: &mut Check, new: &Value, old: &Value) {
     }
 }
 
-fn body(check: &mut Check, service: &Value) {
+/// Families stay, but for a second one that is added or, by the policy, given up.
+fn keep_families(check: &mut Check, new: &Value, old: &Value) {
+    let external = |spec: &Value| spec["type"].str() == "ExternalName";
+    if external(new) || external(old) || is_headless(new) || is_headless(old) {
+        return;
+    }
+    let (now, before) = (new["ipFamilies"].items(), old["ipFamilies"].items());
+    let (path, changed) = (Path::from("spec.ipFamilies").index(0), "may not change once set");
+    if now.len() == before.len() {
+        for _ in now.iter().zip(before).filter(|(a, b)| a != b) {
+            check.invalid(&path, shown(&new["ipFamilies"]), changed);
+        }
+        return;
+    }
+    if now.len() < before.len() && new["clusterIPs"].is_empty() {
+        check.invalid(&path, shown(&new["ipFamilies"]), "primary ipFamily can not be unset");
+    }
+    if !now.is_empty() && !before.is_empty() && now[0] != before[0] {
+        check.invalid(&path, shown(&new["clusterIPs"]), changed);
+    }
+    if now.len() == 1 && before.len() > 1 && new["ipFamilyPolicy"].str() != "SingleStack" {
+        let detail = "must be set to 'SingleStack' when releasing the secondary ipFamily";
+        check.invalid(&Path::from("spec.ipFamilyPolicy"), shown(&new["ipFamilyPolicy"]), detail);
+    }
+}
+
+/// Where a balancer takes traffic.
+fn balancer_status(check: &mut Check, new: &Value, old: &Value) {
+    let (list, path) = (&new["status"]["loadBalancer"]["ingress"], Path::from("status.loadBalancer.ingress"));
+    if new["spec"]["type"].str() != "LoadBalancer" {
+        if !list.is_empty() {
+            check.forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'");
+        }
+        return;
+    }
+    let known = old["status"]["loadBalancer"]["ingress"].items();
+    for (at, ingress) in each(list, &path) {
+        let (ip, name, mode_at) = (ingress["ip"].str(), ingress["hostname"].str(), at.child("ipMode"));
+        if !ip.is_empty()
+            && let Some(why) = legacy_ip(ip).filter(|_| !known.iter().any(|k| k["ip"].str() == ip))
+        {
+            check.invalid(&at.child("ip"), ip, why);
+        }
+        match ingress["ipMode"].as_str() {
+            None if !ip.is_empty() => check.required(&mode_at, "must be specified when `ip` is set"),
+            None => {}
+            Some(_) if ip.is_empty() => check.forbidden(&mode_at, "may not be specified when `ip` is not set"),
+            Some(_) => check.optional_one_of(&mode_at, &ingress["ipMode"], &["Proxy", "VIP"]),
+        }
+        if !name.is_empty() {
+            check.format(&at.child("hostname"), name, &names::dns1123_subdomain(name));
+            if parse_sloppy(name).is_some() {
+                check.invalid(&at.child("hostname"), name, "must be a DNS name, not an IP address");
+            }
+        }
+    }
+}
+
+fn body(check: &mut Check, service: &Value, old: &Value) {
     let (spec, path) = (&service["spec"], Path::root("spec"));
     let kind = spec["type"].str();
     let ports_at = path.child("ports");
@@ -80,7 +148,7 @@ fn body(check: &mut Check, service: &Value) {
     }
     check.labels(&path.child("selector"), &spec["selector"]);
     affinity(check, spec, &path);
-    addresses(check, spec, &path);
+    addresses(check, spec, &old["spec"], &path);
     for (at, ip) in each(&spec["externalIPs"], &path.child("externalIPs")) {
         match legacy_ip(ip.str()) {
             Some(why) => check.invalid(&at, ip.str(), why),
@@ -102,7 +170,7 @@ fn by_type(check: &mut Check, spec: &Value, path: &Path) {
         "ExternalName" => {
             const DETAIL: &str = "may not be set for ExternalName services";
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if !spec[field].is_empty() {
+                if !spec[field].is_null() {
                     check.forbidden(&path.child(field), DETAIL);
                 }
             }
@@ -151,7 +219,9 @@ fn affinity(check: &mut Check, spec: &Value, path: &Path) {
     }
 }
 
-fn addresses(check: &mut Check, spec: &Value, path: &Path) {
+/// The rules of addresses, families and their policy alone: upstream's allocator asks for them first. An address that
+/// the old Service had is not looked at again.
+pub(super) fn addresses(check: &mut Check, spec: &Value, old: &Value, path: &Path) {
     if spec["type"].str() == "ExternalName" {
         return;
     }
@@ -163,34 +233,33 @@ fn addresses(check: &mut Check, spec: &Value, path: &Path) {
         (ip, [first, ..]) if first.str() != ip => check.invalid(&at, shown(ips), "first value must match `clusterIP`"),
         _ => {}
     }
-    check.optional_one_of(&path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &FAMILY_POLICIES);
     let mut seen = BTreeSet::new();
     for (at, family) in each(&spec["ipFamilies"], &path.child("ipFamilies")) {
         let name = family.str();
         if !["IPv4", "IPv6"].contains(&name) {
             check.push(Error::not_supported(&at, name, &["IPv4", "IPv6"]));
-        } else if !seen.insert(name) {
+        }
+        if !seen.insert(name) {
             check.push(Error::duplicate(&at, name));
         }
     }
+    check.optional_one_of(&path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &FAMILY_POLICIES);
     let mut invalid = false;
     for (n, ip) in ips.items().iter().enumerate() {
-        let at = at.index(n);
         if n == 0 && ip.str() == "None" {
             if ips.items().len() > 1 {
-                check.invalid(&at.clone(), shown(ips), "'None' must be the first and only value");
+                invalid = true;
+                check.invalid(&at, shown(ips), "'None' must be the first and only value");
             }
-            return;
-        }
-        if let Some(why) = legacy_ip(ip.str()) {
+        } else if let Some(why) = legacy_ip(ip.str()).filter(|_| !old["clusterIPs"].items().contains(ip)) {
             invalid = true;
-            check.invalid(&at, ip.str(), why);
+            check.invalid(&at.index(n), ip.str(), why);
         }
     }
     if ips.items().len() > 2 {
-        return check.invalid(&at, shown(ips), "may only hold up to 2 values");
+        check.invalid(&at, shown(ips), "may only hold up to 2 values");
     }
-    if !invalid {
+    if !invalid && !is_headless(spec) {
         families_fit(check, spec, &at);
     }
 }
@@ -198,12 +267,13 @@ fn addresses(check: &mut Check, spec: &Value, path: &Path) {
 fn families_fit(check: &mut Check, spec: &Value, at: &Path) {
     let ips = spec["clusterIPs"].items();
     let v6 = |ip: &Value| ip.str().contains(':');
-    if ips.len() > 1 && v6(&ips[0]) == v6(&ips[1]) {
+    let families: BTreeSet<bool> = ips.iter().map(v6).collect();
+    if ips.len() > 1 && families.len() < 2 {
         check.invalid(at, shown(&spec["clusterIPs"]), "may specify no more than one IP for each IP family");
     }
     for (n, (ip, family)) in ips.iter().zip(spec["ipFamilies"].items()).enumerate() {
         let own = if v6(ip) { "IPv6" } else { "IPv4" };
-        if family.str() != own {
+        if ["IPv4", "IPv6"].contains(&family.str()) && family.str() != own {
             let detail = format!("expected an {} value as indicated by `ipFamilies[{n}]`", family.str());
             check.invalid(&at.index(n), ip.str(), &detail);
         }
@@ -303,8 +373,7 @@ fn traffic(check: &mut Check, spec: &Value, path: &Path) {
             let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
             check.invalid(&at, n, detail);
         }
-        // Upstream's allocator has run before; here it may not have.
-        (true, 0) => {}
+        (true, 0) => check.required(&at, ""),
         (true, n) => check.port_number(&at, n),
     }
     let at = path.child("internalTrafficPolicy");

@@ -1,4 +1,4 @@
-//! Kinds with few rules: events, addresses, CSI objects, attachments, flow control.
+//! Kinds with few rules: events, addresses, CSI objects, attachments.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,21 @@ pub(super) fn newer_event_update(resource: &ResourceType, new: &Value, old: &Val
         ("reportingInstance", "reportingInstance"),
     ];
     for (field, shown) in fields {
-        check.immutable(&Path::root(shown), &new[field], &old[field]);
+        let (path, now, before) = (Path::root(shown), &new[field], &old[field]);
+        match field {
+            "regarding" => check.immutable_as(&path, now, before, "io.k8s.api.core.v1.ObjectReference"),
+            "related" if !now.is_null() => {
+                check.immutable_as(&path, now, before, "io.k8s.api.core.v1.ObjectReference");
+            }
+            "deprecatedSource" => check.immutable_as(&path, now, before, "io.k8s.api.core.v1.EventSource"),
+            "deprecatedCount" if now.is_null() && !before.is_null() => {
+                check.invalid(&path, 0, "field is immutable");
+            }
+            "related" | "deprecatedCount" | "eventTime" | "deprecatedFirstTimestamp" | "deprecatedLastTimestamp" => {
+                check.immutable(&path, now, before);
+            }
+            _ => check.immutable_text(&path, now, before),
+        }
     }
     check.errors
 }
@@ -52,6 +66,9 @@ fn series(check: &mut Check, object: &Value) {
     let series = &object["series"];
     if !series.is_null() && series["count"].as_i64().unwrap_or_default() < 2 {
         check.invalid(&Path::root("series.count"), "", "should be at least 2");
+    }
+    if !series.is_null() && series["lastObservedTime"].is_null() {
+        check.required(&Path::root("series.lastObservedTime"), "");
     }
 }
 
@@ -123,10 +140,24 @@ pub(super) fn ip_address(object: &Value) -> Vec<Error> {
         check.required(&at, "");
         return check.errors;
     }
-    for field in ["resource", "name"] {
-        if parent[field].str().is_empty() {
-            check.required(&at.child(field), "");
+    let group = parent["group"].str();
+    if !group.is_empty() {
+        check.format(&at.child("group"), group, &names::dns1123_subdomain(group));
+    }
+    for field in ["resource", "name", "namespace"] {
+        match parent[field].str() {
+            "" if field == "namespace" => {}
+            "" => check.required(&at.child(field), ""),
+            text => check.format(&at.child(field), text, &names::path_segment(text)),
         }
+    }
+    check.errors
+}
+
+pub(super) fn ip_address_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check { errors: ip_address(new) };
+    if new["spec"]["parentRef"] != old["spec"]["parentRef"] {
+        check.invalid(&Path::from("spec.parentRef"), Shown::null(), "field is immutable");
     }
     check.errors
 }
@@ -195,9 +226,17 @@ pub(super) fn csi_driver(object: &Value) -> Vec<Error> {
             check.push(Error::duplicate(&at.child("audience"), audience));
             continue;
         }
-        if let Some(n) = request["expirationSeconds"].as_i64().filter(|n| *n < 600) {
-            check.invalid(&at.child("expirationSeconds"), n, "may not specify a duration less than 10 minutes");
+        let (expiry, at) = (request["expirationSeconds"].as_i64(), at.child("expirationSeconds"));
+        if let Some(n) = expiry.filter(|n| *n < 600) {
+            check.invalid(&at, n, "may not specify a duration less than 10 minutes");
         }
+        if let Some(n) = expiry.filter(|n| *n > 1 << 32) {
+            check.invalid(&at, n, "may not specify a duration larger than 2^32 seconds");
+        }
+    }
+    if let Some(n) = spec["nodeAllocatableUpdatePeriodSeconds"].as_i64().filter(|n| *n < 10) {
+        let at = path.child("nodeAllocatableUpdatePeriodSeconds");
+        check.invalid(&at, n, "must be greater than or equal to 10 seconds");
     }
     for mode in spec["volumeLifecycleModes"].items() {
         let modes = ["Persistent", "Ephemeral"];
@@ -232,8 +271,32 @@ pub(super) fn csi_node(object: &Value) -> Vec<Error> {
         if !seen.insert(name) {
             check.push(Error::duplicate(&at.child("name"), name));
         }
-        for key in driver["topologyKeys"].items() {
-            check.format(&at, key.str(), &names::label_key(key.str()));
+        let mut keys = BTreeSet::new();
+        for key in driver["topologyKeys"].items().iter().map(Value::str) {
+            if key.is_empty() {
+                check.required(&at, "");
+            }
+            if !keys.insert(key) {
+                check.push(Error::duplicate(&at, key));
+            }
+            check.format(&at, key, &names::label_key(key));
+        }
+    }
+    check.errors
+}
+
+/// What a driver says of a node stays, but for how many volumes it can take.
+pub(super) fn csi_node_update(new: &Value, old: &Value) -> Vec<Error> {
+    let mut check = Check { errors: csi_node(new) };
+    let fixed = |driver: &Value| {
+        let mut driver = driver.clone();
+        driver.remove("allocatable");
+        driver
+    };
+    for before in old["spec"]["drivers"].items() {
+        for now in new["spec"]["drivers"].items().iter().filter(|d| d["name"] == before["name"]) {
+            let (now, before) = (fixed(now), fixed(before));
+            check.immutable_as(&Path::from("spec.drivers"), &now, &before, "io.k8s.api.storage.v1.CSINodeDriver");
         }
     }
     check.errors
@@ -244,9 +307,7 @@ pub(super) fn csi_capacity(object: &Value) -> Vec<Error> {
     let class = object["storageClassName"].str();
     check.format(&Path::root("storageClassName"), class, &names::dns1123_subdomain(class));
     check.label_selector(&Path::root("nodeTopology"), &object["nodeTopology"]);
-    for field in ["capacity", "maximumVolumeSize"] {
-        check.non_negative_quantity(&Path::root(field), &object[field]);
-    }
+    check.non_negative_quantity(&Path::root("capacity"), &object["capacity"]);
     check.errors
 }
 
@@ -261,24 +322,42 @@ pub(super) fn csi_capacity_update(new: &Value, old: &Value) -> Vec<Error> {
 pub(super) fn attachment(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, path) = (&object["spec"], Path::root("spec"));
-    let source = &spec["source"];
-    let (inline, name) = (&source["inlineVolumeSpec"], &source["persistentVolumeName"]);
-    if inline.is_null() == name.is_null() {
-        let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-        if inline.is_null() {
-            check.required(&path.child("source"), detail);
-        } else {
-            check.forbidden(&path.child("source"), detail);
-        }
+    let (source, at) = (&spec["source"], path.child("source"));
+    let (inline, name) = (&source["inlineVolumeSpec"], source["persistentVolumeName"].as_str());
+    let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    let name_at = at.child("persistentVolumeName");
+    match (inline.is_null(), name) {
+        (true, None) => check.required(&at, detail),
+        (false, Some(_)) => check.forbidden(&at, detail),
+        (true, Some("")) => check.required(&name_at, "must specify non empty persistentVolumeName"),
+        (true, Some(_)) => {}
+        (false, None) => super::storage::inline_volume(&mut check, inline, &at.child("inlineVolumeSpec")),
     }
     let node = spec["nodeName"].str();
     check.format(&path.child("nodeName"), node, &names::dns1123_subdomain(node));
+    attachment_errors(&mut check, &object["status"], &Path::root("status"));
+    if let Some(name) = name {
+        check.format(&name_at, name, &names::dns1123_subdomain(name));
+    }
+    // upstream's generated rules come last
     csi_driver_name(&mut check, spec["attacher"].str(), &path.child("attacher"));
     check.errors
 }
 
+fn attachment_errors(check: &mut Check, status: &Value, path: &Path) {
+    for field in ["attachError", "detachError"] {
+        let (error, at) = (&status[field], path.child(field));
+        if error["message"].str().len() > 1024 {
+            check.push(Error::too_long_bytes(&at.child("message"), 1024));
+        }
+        if let Some(n) = error["errorCode"].as_i64().filter(|n| *n < 0) {
+            check.invalid(&at.child("errorCode"), n, "must be between 0 and 2147483647, inclusive");
+        }
+    }
+}
+
 pub(super) fn attachment_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check::default();
+    let mut check = Check { errors: attachment(new) };
     if !same(&new["spec"], &old["spec"]) {
         check.invalid(&Path::root("spec"), Shown::null(), "field is immutable");
     }
@@ -287,10 +366,11 @@ pub(super) fn attachment_update(new: &Value, old: &Value) -> Vec<Error> {
 
 pub(super) fn attributes_class(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    check.named(&Path::root("driverName"), object["driverName"].str(), names::dns1123_subdomain);
+    super::storage::provisioner(&mut check, object["driverName"].str(), &Path::root("driverName"));
     if object["parameters"].is_empty() {
         check.required(&Path::root("parameters"), "must contain at least one key/value pair");
     }
+    super::storage::parameters(&mut check, &object["parameters"]);
     check.errors
 }
 
@@ -302,63 +382,85 @@ pub(super) fn attributes_class_update(new: &Value, old: &Value) -> Vec<Error> {
     if !same(&new["parameters"], &old["parameters"]) {
         check.forbidden(&Path::root("parameters"), "updates to parameters are forbidden.");
     }
+    check.errors.extend(attributes_class(new));
     check.errors
 }
 
 pub(super) fn migration(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    if object.at(["spec", "resource", "resource"]).str().is_empty() {
-        check.required(&Path::from("spec.resource.resource"), "resource is required to be set");
+    let (resource, path) = (object.at(["spec", "resource"]), Path::from("spec.resource"));
+    match resource["resource"].str() {
+        "" => check.required(&path.child("resource"), "resource is required to be set"),
+        name => check.format(&path.child("resource"), name, &names::dns1035_label(name)),
+    }
+    let group = resource["group"].str();
+    if !group.is_empty() {
+        check.format(&path.child("group"), group, &names::dns1123_subdomain(group));
     }
     check.errors
 }
 
-pub(super) fn priority_level(object: &Value) -> Vec<Error> {
+pub(super) fn migration_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     let mut check = Check::default();
-    let (spec, path) = (&object["spec"], Path::root("spec"));
-    let kind = spec["type"].str();
-    check.one_of(&path.child("type"), kind, &["Exempt", "Limited"]);
-    if kind != "Limited" {
+    if subresource == "status" {
+        conditions(&mut check, &new["status"]["conditions"], &Path::from("status.conditions"));
+        let (now, before) = (&new["status"]["resourceVersion"], &old["status"]["resourceVersion"]);
+        if !before.str().is_empty() {
+            check.immutable_text(&Path::from("status.resourceVersion"), now, before);
+        }
         return check.errors;
     }
-    let (limited, at) = (&spec["limited"], path.child("limited"));
-    if limited.is_null() {
-        check.required(&at, "");
-        return check.errors;
-    }
-    if let Some(n) = limited["nominalConcurrencyShares"].as_i64().filter(|n| *n < 0) {
-        check.invalid(&at.child("nominalConcurrencyShares"), n, "must be a non-negative integer");
-    }
-    limit_response(&mut check, &limited["limitResponse"], &at.child("limitResponse"));
-    if let Some(n) = limited["lendablePercent"].as_i64().filter(|n| !(0..=100).contains(n)) {
-        check.invalid(&at.child("lendablePercent"), n, "must be between 0 and 100, inclusive");
-    }
-    if let Some(n) = limited["borrowingLimitPercent"].as_i64().filter(|n| *n < 0) {
-        check.invalid(&at.child("borrowingLimitPercent"), n, "if specified, must be a non-negative integer");
-    }
+    check.errors.extend(migration(new));
+    let type_name = "io.k8s.api.storagemigration.v1.StorageVersionMigrationSpec";
+    check.immutable_as(&Path::root("spec"), &new["spec"], &old["spec"], type_name);
     check.errors
 }
 
-fn limit_response(check: &mut Check, response: &Value, at: &Path) {
-    let queuing = &response["queuing"];
-    check.one_of(&at.child("type"), response["type"].str(), &["Queue", "Reject"]);
-    let at = at.child("queuing");
-    match (response["type"].str(), queuing.is_null()) {
-        ("Reject", false) => check.forbidden(&at, "must be nil if limited.limitResponse.type is not Limited"),
-        ("Queue", true) => check.required(&at, ""),
-        ("Queue", false) => {
-            for field in ["queueLengthLimit", "queues", "handSize"] {
-                let n = queuing[field].as_i64().unwrap_or_default();
-                if n <= 0 {
-                    check.invalid(&at.child(field), n, "must be positive");
-                }
-            }
-            let (queues, hand) =
-                (queuing["queues"].as_i64().unwrap_or_default(), queuing["handSize"].as_i64().unwrap_or_default());
-            if hand > queues {
-                check.invalid(&at.child("handSize"), hand, &format!("should not be greater than queues ({queues})"));
-            }
+/// Conditions in the common form.
+fn conditions(check: &mut Check, list: &Value, path: &Path) {
+    const REASON: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+    let mut seen = BTreeSet::new();
+    for (at, condition) in each(list, path) {
+        let (kind, reason) = (condition["type"].str(), condition["reason"].str());
+        if !kind.is_empty() && !seen.insert(kind) {
+            check.push(Error::duplicate(&at.child("type"), kind));
         }
-        _ => {}
+        check.format(&at.child("type"), kind, &names::label_key(kind));
+        if kind.is_empty() {
+            check.required(&at.child("type"), "");
+        }
+        if !["True", "False", "Unknown"].contains(&condition["status"].str()) {
+            let status = condition["status"].str();
+            check.push(Error::not_supported(&at.child("status"), status, &["False", "True", "Unknown"]));
+        }
+        check.non_negatives(&at, condition, &["observedGeneration"]);
+        if condition["lastTransitionTime"].is_null() {
+            check.required(&at.child("lastTransitionTime"), "must be set");
+        }
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let good = reason.starts_with(|c: char| c.is_ascii_alphabetic())
+            && reason.ends_with(word)
+            && reason.chars().all(|c| word(c) || c == ',' || c == ':');
+        if reason.is_empty() {
+            check.required(&at.child("reason"), "must be set");
+        } else if !good {
+            check.invalid(&at.child("reason"), reason, REASON);
+        }
     }
+}
+
+/// Each type of condition once, and named.
+pub(super) fn condition_types(status: &Value) -> Vec<Error> {
+    let mut check = Check::default();
+    let mut seen = BTreeSet::new();
+    for (at, condition) in each(&status["conditions"], &Path::from("status.conditions")) {
+        let kind = condition["type"].str();
+        if !seen.insert(kind) {
+            check.push(Error::duplicate(&at.child("type"), kind));
+        }
+        if kind.is_empty() {
+            check.required(&at.child("type"), "");
+        }
+    }
+    check.errors
 }

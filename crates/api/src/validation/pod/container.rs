@@ -177,7 +177,7 @@ fn restart_policy(check: &mut Check, container: &Value, path: &Path) {
     let at = path.child("restartPolicy");
     match container["restartPolicy"].as_str() {
         None if rules.is_empty() => return,
-        None => check.required(&at, "must specify restartPolicy when restart rules are used"),
+        None => return check.required(&at, "must specify restartPolicy when restart rules are used"),
         Some(policy) => {
             let supported = ["Always", "Never", "OnFailure"];
             if !supported.contains(&policy) {

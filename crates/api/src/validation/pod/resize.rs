@@ -79,6 +79,9 @@ fn changes_others(new: &Value, old: &Value) -> bool {
             for name in ["cpu", "memory"] {
                 let _ = resources.get_mut(part).and_then(|p| p.remove(name));
             }
+            if resources[part].is_empty() {
+                resources.remove(part);
+            }
         }
         resources
     };

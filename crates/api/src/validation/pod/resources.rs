@@ -60,7 +60,7 @@ fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && names::label_key(&format!("requests.{name}")).is_empty()
 }
 
-fn may_overcommit(name: &str) -> bool {
+pub(in crate::validation) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_hugepages(name)
 }
 
@@ -79,7 +79,7 @@ pub(in crate::validation) fn resource_name(check: &mut Check, name: &str, path: 
     true
 }
 
-pub(super) fn container_resource_name(check: &mut Check, name: &str, path: &Path) {
+pub(in crate::validation) fn container_resource_name(check: &mut Check, name: &str, path: &Path) {
     resource_name(check, name, path);
     if !name.contains('/') {
         if !CONTAINER_RESOURCES.contains(&name) && !is_hugepages(name) {
@@ -197,12 +197,20 @@ pub(super) fn pod_level(check: &mut Check, all: &Spec<'_>, path: &Path) {
         check.forbidden(&at.child("claims"), "claims may not be set for Resources at pod-level");
     }
     amounts(check, resources, &at, pod_resource_name);
+    claim_names(check, &resources["claims"], &all.claims, &at.child("claims"));
     for (name, amount) in resources["requests"].members() {
-        let sum = containers_sum(all.spec, "requests", name);
+        let Some(sum) = aggregate(all.spec, "requests", name) else { continue };
         if nano(amount).is_some_and(|n| sum > n) {
             let detail =
                 format!("must be greater than or equal to aggregate container requests of {}", plain(name, sum));
             check.invalid(&at.child("requests").key(name), amount.str(), &detail);
+        }
+    }
+    for (name, amount) in resources["limits"].members().filter(|(name, _)| is_hugepages(name)) {
+        let Some(sum) = aggregate(all.spec, "limits", name) else { continue };
+        if nano(amount).is_some_and(|n| sum > n) {
+            let detail = format!("must be greater than or equal to aggregate container limits of {}", plain(name, sum));
+            check.invalid(&at.child("limits").key(name), amount.str(), &detail);
         }
     }
     for (n, container) in all.spec["containers"].items().iter().enumerate() {
@@ -216,8 +224,28 @@ pub(super) fn pod_level(check: &mut Check, all: &Spec<'_>, path: &Path) {
     }
 }
 
-fn containers_sum(spec: &Value, part: &str, name: &str) -> i128 {
-    spec["containers"].items().iter().filter_map(|c| nano(&c["resources"][part][name])).sum()
+/// What all containers need at the same time: the running ones with their sidecars, or one init container with the
+/// sidecars before it. `None`: no container says.
+fn aggregate(spec: &Value, part: &str, name: &str) -> Option<i128> {
+    let of = |container: &Value| nano(&container["resources"][part][name]);
+    let mut running: Option<i128> = None;
+    let mut starting: Option<i128> = None;
+    let (mut sidecars, mut any) = (0, false);
+    for container in spec["initContainers"].items() {
+        let Some(amount) = of(container) else { continue };
+        any = true;
+        if container["restartPolicy"].str() == "Always" {
+            sidecars += amount;
+            starting = starting.max(Some(sidecars));
+        } else {
+            starting = starting.max(Some(sidecars + amount));
+        }
+    }
+    for amount in spec["containers"].items().iter().filter_map(of) {
+        running = Some(running.unwrap_or_default() + amount);
+    }
+    let running = running.map(|sum| sum + sidecars).or_else(|| any.then_some(sidecars));
+    running.max(starting)
 }
 
 /// A sum in its shortest plain form.

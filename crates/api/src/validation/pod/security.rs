@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use document::Value;
 use meta::field::{Error, Path};
 
+use super::windows;
 use crate::validation::check::{Check, each};
 use crate::validation::internal::shown_as;
 
@@ -22,6 +23,7 @@ pub(super) fn pod(check: &mut Check, spec: &Value, path: &Path) {
     let policies = ["Always", "OnRootMismatch"];
     check.optional_one_of(&path.child("fsGroupChangePolicy"), &context["fsGroupChangePolicy"], &policies);
     seccomp(check, &context["seccompProfile"], &path.child("seccompProfile"));
+    windows::options(check, &context["windowsOptions"], &path.child("windowsOptions"));
     app_armor(check, &context["appArmorProfile"], &path.child("appArmorProfile"));
     let policies = ["Merge", "Strict"];
     check.optional_one_of(&path.child("supplementalGroupsPolicy"), &context["supplementalGroupsPolicy"], &policies);
@@ -89,6 +91,7 @@ pub(super) fn container(check: &mut Check, context: &Value, path: &Path, host_us
             check.invalid(path, value(), detail);
         }
     }
+    windows::options(check, &context["windowsOptions"], &path.child("windowsOptions"));
     app_armor(check, &context["appArmorProfile"], &path.child("appArmorProfile"));
 }
 

@@ -62,6 +62,26 @@ pub(in crate::validation) fn pod_spec(check: &mut Check, spec: &Value, path: &Pa
     host_name_override(check, spec, path);
     scalar_names(check, spec, path);
     operating_system(check, spec, path);
+    environment_files(check, spec, path);
+}
+
+/// Variables come from files of volumes that belong to the pod alone.
+fn environment_files(check: &mut Check, spec: &Value, path: &Path) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (at, container) in each(&spec[list], &path.child(list)) {
+            for (at, variable) in each(&container["env"], &at.child("env")) {
+                let Some(file) = variable["valueFrom"].get("fileKeyRef").filter(|f| !f.is_null()) else { continue };
+                let (name, at) = (file["volumeName"].str(), at.child("valueFrom.fileKeyRef.volumeName"));
+                match spec["volumes"].items().iter().rev().find(|v| v["name"].str() == name) {
+                    None => check.push(Error::not_found(&at, name)),
+                    Some(volume) if volume["emptyDir"].is_null() => {
+                        check.invalid(&at, name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
 }
 
 fn resource_claims(check: &mut Check, claims: &Value, path: &Path) {

@@ -12,6 +12,7 @@ use crate::amount::nano;
 use crate::validation::check::{Check, each};
 use crate::validation::internal::shown_as;
 use crate::validation::shown;
+use crate::validation::volume_source::{self, Owner};
 
 /// Kinds of volume in the order in which upstream looks for them, and the path part of "more than one".
 const KINDS: [(&str, &str); 30] = [
@@ -91,7 +92,7 @@ fn source(check: &mut Check, volume: &Value, path: &Path, pod: &str) {
         if count > 1 {
             check.forbidden(&path.child(slip), "may not specify more than 1 volume type");
         } else {
-            one_source(check, kind, source, &path.child(kind));
+            one_source(check, kind, source, path, volume["name"].str());
             if kind == "ephemeral" && !pod.is_empty() && !volume["name"].str().is_empty() {
                 let claim = format!("{pod}-{}", volume["name"].str());
                 for message in names::dns1123_subdomain(&claim) {
@@ -106,7 +107,8 @@ fn source(check: &mut Check, volume: &Value, path: &Path, pod: &str) {
     }
 }
 
-fn one_source(check: &mut Check, kind: &str, source: &Value, path: &Path) {
+fn one_source(check: &mut Check, kind: &str, source: &Value, parent: &Path, name: &str) {
+    let path = &parent.child(kind);
     match kind {
         "emptyDir" if nano(&source["sizeLimit"]).is_some_and(|n| n < 0) => {
             check.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
@@ -120,16 +122,6 @@ fn one_source(check: &mut Check, kind: &str, source: &Value, path: &Path) {
             check.file_mode(&path.child("defaultMode"), &source["defaultMode"]);
             for (at, item) in each(&source["items"], &path.child("items")) {
                 key_to_path(check, item, &at);
-            }
-        }
-        "nfs" => {
-            for field in ["server", "path"] {
-                if source[field].str().is_empty() {
-                    check.required(&path.child(field), "");
-                }
-            }
-            if !source["path"].str().starts_with('/') {
-                check.invalid(&path.child("path"), source["path"].str(), "must be an absolute path");
             }
         }
         "persistentVolumeClaim" if source["claimName"].str().is_empty() => check.required(&path.child("claimName"), ""),
@@ -158,7 +150,8 @@ fn one_source(check: &mut Check, kind: &str, source: &Value, path: &Path) {
             }
             check.one_of(&path.child("pullPolicy"), source["pullPolicy"].str(), &["Always", "IfNotPresent", "Never"]);
         }
-        _ => {}
+        "emptyDir" | "persistentVolumeClaim" => {}
+        _ => volume_source::source(check, kind, source, parent, Owner::Pod { volume: name }),
     }
 }
 
@@ -303,6 +296,10 @@ fn trust_bundle(check: &mut Check, bundle: &Value, at: &Path) {
             if name.is_empty() {
                 check.required(&at.child("name"), "must be a valid object name");
             }
+            for message in crate::validation::certificates::bundle_name(name) {
+                let detail = format!("not a valid clustertrustbundlename: {message}");
+                check.invalid(&at.child("name"), name, &detail);
+            }
             if !bundle["labelSelector"].is_null() {
                 let value = shown(&bundle["labelSelector"]);
                 check.invalid(&at.child("labelSelector"), value, "labelSelector must be unset if name is specified");
@@ -312,6 +309,7 @@ fn trust_bundle(check: &mut Check, bundle: &Value, at: &Path) {
             if signer.is_empty() {
                 check.required(&at.child("signerName"), "must be a valid signer name");
             }
+            crate::validation::certificates::signer_name(check, signer, &at.child("signerName"));
             check.label_selector(&at.child("labelSelector"), &bundle["labelSelector"]);
         }
         (None, None) => check.required(at, "either name or signerName must be specified"),
@@ -341,6 +339,7 @@ fn pod_certificate(check: &mut Check, certificate: &Value, at: &Path, taken: &mu
             check.invalid(&at, n, &format!("if provided, maxExpirationSeconds must be <= {most}"));
         }
     }
+    user_annotations(check, &certificate["userAnnotations"], &at.child("userAnnotations"));
     let mut paths = 0;
     for field in ["credentialBundlePath", "keyPath", "certificateChainPath"] {
         let file = certificate[field].str();
@@ -352,6 +351,25 @@ fn pod_certificate(check: &mut Check, certificate: &Value, at: &Path, taken: &mu
     }
     if paths == 0 {
         check.required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath");
+    }
+}
+
+/// Annotations for a signer: their keys have domains.
+fn user_annotations(check: &mut Check, annotations: &Value, at: &Path) {
+    for (key, _) in annotations.members() {
+        let key = key.to_lowercase();
+        let wrong = names::label_key(&key);
+        if key.is_empty() {
+            check.required(at, "");
+        } else if wrong.is_empty() && !key.contains('/') {
+            check.invalid(at, &key, "must be a domain-prefixed key (such as \"acme.io/foo\")");
+        } else {
+            check.format(at, &key, &wrong);
+        }
+    }
+    let size: usize = annotations.members().map(|(k, v)| k.len() + v.str().len()).sum();
+    if size > 256 << 10 {
+        check.push(Error::too_long_bytes(at, 256 << 10));
     }
 }
 
