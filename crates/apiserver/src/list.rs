@@ -1,5 +1,5 @@
-//! Lists on the wire: JSON leaves in pieces of about 64 KB as it is made, so that no list is ever held twice; protobuf, whose
-//! envelope says how long it is, is encoded item by item; YAML and indented JSON are made whole.
+//! Lists on the wire: JSON and protobuf leave in pieces of about 64 KB as they are made, so that no list is ever held twice;
+//! YAML and indented JSON are made whole.
 
 use std::io::Write as _;
 
@@ -12,7 +12,7 @@ use meta::status::push_json_string;
 use registry::List;
 
 use crate::body::Body;
-use crate::negotiate::Encoding;
+use crate::negotiate::{Encoding, Form};
 use crate::respond::{self, Reply};
 use crate::shape::Maker;
 
@@ -30,38 +30,75 @@ pub(crate) fn answer(maker: &Maker, list: List) -> Result<Reply, Status> {
     if maker.form.encoding == Encoding::Protobuf
         && let Some(list_type) = maker.list_type()
     {
-        let body = protobuf(&maker, &pieces.list, list_type)?;
-        return Ok(respond::bytes(200, maker.form.encoding.content_type(), body, maker.form.gzip));
+        let messages = Messages::new(&maker, &pieces.list, list_type)?;
+        return Ok(streamed(maker.form, messages.size, messages));
     }
     let streams = maker.form.encoding == Encoding::Json && !maker.form.pretty;
     if !streams {
         return respond::encoded(200, pieces.flatten().collect(), maker.list_type(), maker.form);
     }
-    if size < PIECE {
-        return respond::encoded(200, pieces.flatten().collect(), None, maker.form);
-    }
-    let lines = pieces.chain(std::iter::once(b"\n".to_vec()));
-    let content_type = maker.form.encoding.content_type();
-    if maker.form.gzip && size >= respond::GZIP_FROM {
-        let mut reply = respond::plain(200, content_type, Body::pieces(futures::stream::iter(Deflated::new(lines))));
-        respond::mark_compressed(reply.headers_mut());
-        return Ok(reply);
-    }
-    Ok(respond::plain(200, content_type, Body::pieces(futures::stream::iter(lines.map(Bytes::from)))))
+    Ok(streamed(maker.form, size, pieces.chain(std::iter::once(b"\n".to_vec()))))
 }
 
-/// # Errors
-/// Those of [`Maker::message`].
-fn protobuf(maker: &Maker, list: &List, list_type: &'static Type) -> Result<Vec<u8>, Status> {
-    let mut text = Vec::new();
-    maker.push_list_head(&list.revision.to_string(), &list_meta(list), &mut text);
-    maker.push_list_end(0, &mut text);
-    let head = respond::parse(&text)?;
-    let mut raw = proto::encode(&head, list_type).map_err(Status::internal)?;
-    for item in &list.items {
-        proto::push_list_item(&maker.message(item)?, &mut raw);
+/// Pieces of about `size` bytes together, compressed when that is asked for and worth it.
+fn streamed(form: Form, size: usize, pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Reply {
+    let content_type = form.encoding.content_type();
+    if size < PIECE {
+        return respond::bytes(200, content_type, pieces.flatten().collect::<Vec<u8>>(), form.gzip);
     }
-    Ok(proto::wrap(head["apiVersion"].str(), head["kind"].str(), &raw))
+    if form.gzip && size >= respond::GZIP_FROM {
+        let mut reply = respond::plain(200, content_type, Body::pieces(futures::stream::iter(Deflated::new(pieces))));
+        respond::mark_compressed(reply.headers_mut());
+        return reply;
+    }
+    respond::plain(200, content_type, Body::pieces(futures::stream::iter(pieces.map(Bytes::from))))
+}
+
+/// A list's message in its envelope, which says how long it is: the items' messages are made first.
+struct Messages {
+    head: Vec<u8>,
+    items: std::vec::IntoIter<Bytes>,
+    size: usize,
+    done: bool,
+}
+
+impl Messages {
+    /// # Errors
+    /// Those of [`Maker::message`].
+    fn new(maker: &Maker, list: &List, list_type: &'static Type) -> Result<Self, Status> {
+        let mut text = Vec::new();
+        maker.push_list_head(&list.revision.to_string(), &list_meta(list), &mut text);
+        maker.push_list_end(0, &mut text);
+        let tree = respond::parse(&text)?;
+        let meta = proto::encode(&tree, list_type).map_err(Status::internal)?;
+        let items = list.items.iter().map(|o| maker.message(o)).collect::<Result<Vec<_>, _>>()?;
+        let size = meta.len() + items.iter().map(|m| proto::list_item_size(m.len())).sum::<usize>();
+        let mut head = Vec::with_capacity(meta.len() + 64);
+        proto::push_begin(tree["apiVersion"].str(), tree["kind"].str(), size, &mut head);
+        head.extend_from_slice(&meta);
+        Ok(Messages { head, items: items.into_iter(), size, done: false })
+    }
+}
+
+impl Iterator for Messages {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.done {
+            return None;
+        }
+        let mut out = std::mem::take(&mut self.head);
+        out.reserve(self.size.min(PIECE) + HEAD);
+        while out.len() < PIECE {
+            let Some(message) = self.items.next() else {
+                out.extend_from_slice(proto::END);
+                self.done = true;
+                break;
+            };
+            proto::push_list_item(&message, &mut out);
+        }
+        Some(out)
+    }
 }
 
 /// The list's text, piece by piece.

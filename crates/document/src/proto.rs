@@ -8,7 +8,9 @@ mod wire;
 
 pub use decode::decode;
 pub use encode::encode;
-pub use envelope::{Envelope, MAGIC, frame, push_list_item, unwrap, watch_event, wrap};
+pub use envelope::{
+    END, Envelope, MAGIC, frame, list_item_size, push_begin, push_list_item, unwrap, watch_event, wrap,
+};
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What stands around a message: the `k8s\0` envelope, and the frames of a watch.
 
 use super::ProtoError;
-use super::wire::{Field, Reader, push_bytes, push_message};
+use super::wire::{BYTES, Field, Reader, push_bytes, push_message, push_tag, push_varint};
 
 /// Before every object.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -14,18 +14,27 @@ pub struct Envelope<'a> {
     pub raw: &'a [u8],
 }
 
+/// What follows the message in `runtime.Unknown`: no encoding and no content type.
+pub const END: &[u8] = b"\x1a\0\x22\0";
+
 /// `k8s\0` and `runtime.Unknown` around a message.
 pub fn wrap(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len() + api_version.len() + kind.len() + 24);
+    push_begin(api_version, kind, raw.len(), &mut out);
+    out.extend_from_slice(raw);
+    out.extend_from_slice(END);
+    out
+}
+
+/// What stands before a message of so many bytes; [`END`] stands behind it.
+pub fn push_begin(api_version: &str, kind: &str, length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
-    push_message(1, &mut out, |out| {
+    push_message(1, out, |out| {
         push_bytes(1, api_version.as_bytes(), out);
         push_bytes(2, kind.as_bytes(), out);
     });
-    push_bytes(2, raw, &mut out);
-    push_bytes(3, b"", &mut out);
-    push_bytes(4, b"", &mut out);
-    out
+    push_tag(2, BYTES, out);
+    push_varint(length as u64, out);
 }
 
 pub fn unwrap(bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
@@ -61,6 +70,12 @@ pub fn push_list_item(raw: &[u8], list: &mut Vec<u8>) {
     push_bytes(2, raw, list);
 }
 
+/// How many bytes [`push_list_item`] appends for a message of `length` bytes.
+pub fn list_item_size(length: usize) -> usize {
+    let bits = usize::BITS - (length | 1).leading_zeros();
+    1 + bits.div_ceil(7) as usize + length
+}
+
 /// The message `WatchEvent` around an object in its envelope.
 pub fn watch_event(event: &str, object: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(object.len() + 24);
@@ -92,5 +107,14 @@ mod tests {
         );
         assert_eq!(unwrap(b"zz"), Err(ProtoError::NoPrefix));
         assert_eq!(unwrap(b"k8s\0\x0a\x15"), Err(ProtoError::Truncated));
+    }
+
+    #[test]
+    fn a_list_item_takes_as_many_bytes_as_is_said() {
+        for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+            let mut list = Vec::new();
+            push_list_item(&vec![0; length], &mut list);
+            assert_eq!(list.len(), list_item_size(length), "{length}");
+        }
     }
 }
