@@ -67,6 +67,14 @@ fn a_real_server_s_bytes_are_made_and_read() {
     }
 }
 
+/// Where two texts part, with a little around it.
+fn difference(ours: &str, wanted: &str) -> String {
+    let at = ours.char_indices().zip(wanted.chars()).find(|((_, a), b)| a != b).map_or(0, |((at, _), _)| at);
+    let start = (0..=at.saturating_sub(60)).rev().find(|&n| ours.is_char_boundary(n)).unwrap_or(0);
+    let piece = |text: &str| text.get(start..).unwrap_or_default().chars().take(120).collect::<String>();
+    format!("{} | {}", piece(ours), piece(wanted))
+}
+
 fn compare(dir: &str) {
     let (mut encoded, mut decoded, mut failures) = (0, 0, Vec::new());
     for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
@@ -78,6 +86,7 @@ fn compare(dir: &str) {
         let bytes = std::fs::read(path.with_extension("pb")).expect("readable");
         let object = json::parse(&text).expect("JSON");
         let Some(type_) = type_of(&object).filter(|_| !is_inexact(object["kind"].str())) else { continue };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let (api_version, kind) = (object["apiVersion"].str(), object["kind"].str());
         let envelope = proto::unwrap(&bytes).expect("an envelope");
         assert_eq!((&*envelope.api_version, &*envelope.kind), (api_version, kind));
@@ -86,20 +95,23 @@ fn compare(dir: &str) {
         let mut own = json::to_vec(&value);
         own.push(b'\n');
         if own != text {
-            failures.push(format!("{kind} JSON: {}\nwant {}", json::to_string(&value), String::from_utf8_lossy(&text)));
+            failures.push(format!(
+                "{name} JSON: {}",
+                difference(&json::to_string(&value), &String::from_utf8_lossy(&text))
+            ));
         }
         if let Ok(yaml) = std::fs::read_to_string(path.with_extension("yaml")) {
             // custom order of keys, block scalars and quotes are go-yaml's
             let own = document::yaml::to_string(&value);
             if own != yaml {
                 let differs = own.lines().zip(yaml.lines()).find(|(a, b)| a != b);
-                failures.push(format!("{kind} {} YAML: {differs:?}", path.display()));
+                failures.push(format!("{name} YAML: {differs:?}"));
             }
         }
         if proto::wrap(api_version, kind, &proto::encode(&value, type_).expect("encodes")) == bytes {
             encoded += 1;
         } else {
-            failures.push(format!("{kind} {}: other bytes", path.display()));
+            failures.push(format!("{name}: other bytes"));
         }
         let mut back = proto::decode(envelope.raw, type_).expect("decodes");
         back.set("kind", kind);
@@ -114,10 +126,10 @@ fn compare(dir: &str) {
         if json::to_string(&back) == json::to_string(&value) {
             decoded += 1;
         } else {
-            failures.push(format!("{kind} decoded: {}\nwant {}", json::to_string(&back), json::to_string(&value)));
+            failures.push(format!("{name} decoded: {}", difference(&json::to_string(&back), &json::to_string(&value))));
         }
     }
     eprintln!("{encoded} encoded, {decoded} decoded, {} failures", failures.len());
-    failures.iter().take(20).for_each(|f| eprintln!("{}", f.chars().take(1500).collect::<String>()));
+    failures.iter().take(60).for_each(|f| eprintln!("{f}"));
     assert!(failures.is_empty());
 }

@@ -51,7 +51,8 @@ fn member(mut value: Value, field: &'static Field, owner: &'static Type) -> Opti
         Kind::List(_) | Kind::Map(_) | Kind::Bytes if value.is_empty() => match field.zero {
             _ if field.omit_empty && !field.pointer => None,
             Zero::NullKept => Some(value),
-            Zero::Null => Some(Value::Null),
+            // bytes that were written empty stay so, also in protobuf
+            Zero::Null if !matches!(field.kind, Kind::Bytes) => Some(Value::Null),
             _ => Some(value),
         },
         Kind::Ref(type_) => {

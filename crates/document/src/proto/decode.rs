@@ -2,11 +2,11 @@
 
 use meta::{MicroTime, Quantity, Time};
 
-use super::ProtoError;
-use super::wire::{Field, Reader};
+use super::wire::{BYTES, FIXED64, Field, Reader, Tag, VARINT};
+use super::{ProtoError, names};
 use crate::decode::{encode_base64, format_duration};
 use crate::json::TREE_DEPTH;
-use crate::schema::{Message, ProtoField, ProtoKind};
+use crate::schema::{Message, ProtoKind};
 use crate::value::{Members, Name};
 use crate::{Map, Type, Value, json};
 
@@ -36,24 +36,44 @@ fn fields(bytes: &[u8], message: &'static Message, owner: &'static Type, map: &m
     // entries of the maps among the fields, collected until the end: there may be many
     let mut maps: Vec<(&'static str, Members)> = Vec::new();
     let mut reader = Reader(bytes);
-    while let Some((number, on_wire)) = reader.next()? {
-        let Ok(at) = message.fields.binary_search_by_key(&number, |f| f.number) else { continue };
+    while let Some(tag) = reader.tag(names::of_message(message))? {
+        let Ok(at) = message.fields.binary_search_by_key(&tag.number, |f| f.number) else {
+            reader.skip(tag.wire)?;
+            continue;
+        };
         let field = &message.fields[at];
-        match field.kind {
-            ProtoKind::Ref(type_) if field.inline => {
-                let Some(inner) = type_.message else { continue };
-                fields(bytes_of(&on_wire, field)?, inner, type_, map, depth + 1)?;
+        let packed = field.repeated && wire_of(field.kind) == VARINT && tag.wire == BYTES;
+        if tag.wire != wire_of(field.kind) && !packed {
+            return Err(ProtoError::WrongWireType { wire: tag.wire, field: names::of_field(field) });
+        }
+        let on_wire = reader.value(tag.wire)?;
+        match (field.kind, &on_wire) {
+            (kind, Field::Bytes(bytes)) if packed => {
+                let mut numbers = Reader(bytes);
+                while !numbers.0.is_empty() {
+                    let number = Field::Int(numbers.varint()?);
+                    map.entry(field.json).make_list().push(one(&number, kind, owner, depth)?);
+                }
             }
-            ProtoKind::Map(of) => {
-                let (key, value) = entry(bytes_of(&on_wire, field)?, *of, field, owner, depth)?;
+            (ProtoKind::Ref(type_), Field::Bytes(bytes)) if field.inline => {
+                let Some(inner) = type_.message else { continue };
+                fields(bytes, inner, type_, map, depth + 1)?;
+            }
+            // a message that comes again adds to what came before
+            (ProtoKind::Ref(type_), Field::Bytes(bytes)) if !field.repeated && !field.json.is_empty() => {
+                let Some(inner) = type_.message else { continue };
+                fields(bytes, inner, type_, map.entry(field.json).make_map(), depth + 1)?;
+            }
+            (ProtoKind::Map(of), Field::Bytes(bytes)) => {
+                let (key, value) = entry(bytes, *of, owner, depth)?;
                 let at = maps.iter().position(|(name, _)| *name == field.json).unwrap_or_else(|| {
                     maps.push((field.json, Members::default()));
                     maps.len() - 1
                 });
                 maps[at].1.put(key, value);
             }
-            kind => {
-                let value = one(&on_wire, kind, field, owner, depth)?;
+            (kind, on_wire) => {
+                let value = one(on_wire, kind, owner, depth)?;
                 match (field.json, field.repeated) {
                     ("", _) => {}
                     (name, true) => map.entry(name).make_list().push(value),
@@ -70,66 +90,72 @@ fn fields(bytes: &[u8], message: &'static Message, owner: &'static Type, map: &m
     Ok(())
 }
 
-fn bytes_of<'a>(on_wire: &Field<'a>, field: &ProtoField) -> Result<&'a [u8]> {
-    match on_wire {
-        Field::Bytes(b) => Ok(b),
-        other => Err(ProtoError::WrongWireType { wire: other.wire(), field: field.json }),
+/// The wire type that a kind is written with.
+fn wire_of(kind: ProtoKind) -> u8 {
+    match kind {
+        ProtoKind::Bool | ProtoKind::Int32 | ProtoKind::Int64 => VARINT,
+        ProtoKind::Double => FIXED64,
+        _ => BYTES,
     }
 }
 
-fn int_of(on_wire: &Field<'_>, field: &ProtoField) -> Result<i64> {
-    match on_wire {
-        Field::Int(n) => Ok(*n as i64),
-        other => Err(ProtoError::WrongWireType { wire: other.wire(), field: field.json }),
-    }
+fn bytes_of<'a>(on_wire: &Field<'a>) -> &'a [u8] {
+    if let Field::Bytes(bytes) = on_wire { bytes } else { &[] }
+}
+
+fn int_of(on_wire: &Field<'_>) -> i64 {
+    if let Field::Int(n) = on_wire { *n as i64 } else { 0 }
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn entry(
-    bytes: &[u8],
-    of: ProtoKind,
-    field: &'static ProtoField,
-    owner: &'static Type,
-    depth: usize,
-) -> Result<(Name, Value)> {
-    let (mut key, mut value) = (String::new(), Value::Null);
+/// Key and value of a map; upstream reads both without a look at their wire types.
+fn entry(bytes: &[u8], of: ProtoKind, owner: &'static Type, depth: usize) -> Result<(Name, Value)> {
+    let (mut key, mut value) = (String::new(), absent(of));
     let mut reader = Reader(bytes);
-    while let Some((number, on_wire)) = reader.next()? {
-        match number {
-            1 => key = text(bytes_of(&on_wire, field)?),
-            2 => value = one(&on_wire, of, field, owner, depth)?,
-            _ => {}
+    while !reader.0.is_empty() {
+        let tag = reader.varint()?;
+        match tag >> 3 {
+            1 => key = text(reader.bytes()?),
+            2 => {
+                let on_wire = reader.value(wire_of(of))?;
+                value = one(&on_wire, of, owner, depth)?;
+            }
+            _ => reader.skip((tag & 7) as u8)?,
         }
     }
     Ok((Name::Owned(key), value))
 }
 
-fn one(
-    on_wire: &Field<'_>,
-    kind: ProtoKind,
-    field: &'static ProtoField,
-    owner: &'static Type,
-    depth: usize,
-) -> Result<Value> {
+/// The value of an entry that has none.
+fn absent(kind: ProtoKind) -> Value {
+    match kind {
+        ProtoKind::String | ProtoKind::Bytes => "".into(),
+        ProtoKind::Bool => false.into(),
+        ProtoKind::Int32 | ProtoKind::Int64 => 0i64.into(),
+        _ => Value::Null,
+    }
+}
+
+fn one(on_wire: &Field<'_>, kind: ProtoKind, owner: &'static Type, depth: usize) -> Result<Value> {
     Ok(match kind {
-        ProtoKind::String => text(bytes_of(on_wire, field)?).into(),
-        ProtoKind::Bytes => encode_base64(bytes_of(on_wire, field)?).into(),
-        ProtoKind::Bool => (int_of(on_wire, field)? != 0).into(),
-        ProtoKind::Int32 => i64::from(int_of(on_wire, field)? as i32).into(),
-        ProtoKind::Int64 => int_of(on_wire, field)?.into(),
+        ProtoKind::String => text(bytes_of(on_wire)).into(),
+        ProtoKind::Bytes => encode_base64(bytes_of(on_wire)).into(),
+        ProtoKind::Bool => (int_of(on_wire) != 0).into(),
+        ProtoKind::Int32 => i64::from(int_of(on_wire) as i32).into(),
+        ProtoKind::Int64 => int_of(on_wire).into(),
         ProtoKind::Double => match on_wire {
             Field::Double(bits) => Value::Float(f64::from_bits(*bits)),
-            other => return Err(ProtoError::WrongWireType { wire: other.wire(), field: field.json }),
+            _ => Value::Null,
         },
-        ProtoKind::Ref(type_) => of_type(bytes_of(on_wire, field)?, type_, depth)?,
+        ProtoKind::Ref(type_) => of_type(bytes_of(on_wire), type_, depth)?,
         ProtoKind::Map(_) => Value::Null,
         ProtoKind::JsonSchemaPropsOrBool
         | ProtoKind::JsonSchemaPropsOrArray
-        | ProtoKind::JsonSchemaPropsOrStringArray => schema_or(bytes_of(on_wire, field)?, kind, owner, depth)?,
-        special => self::special(bytes_of(on_wire, field)?, special)?,
+        | ProtoKind::JsonSchemaPropsOrStringArray => schema_or(bytes_of(on_wire), kind, owner, depth)?,
+        special => self::special(bytes_of(on_wire), special)?,
     })
 }
 
@@ -144,16 +170,17 @@ struct Parts<'a> {
 fn parts(bytes: &[u8]) -> Result<Parts<'_>> {
     let mut parts = Parts::default();
     let mut reader = Reader(bytes);
-    while let Some((number, on_wire)) = reader.next()? {
+    while let Some(Tag { number, wire }) = reader.tag("")? {
         parts.any = true;
-        match on_wire {
-            Field::Int(n) => {
+        match wire {
+            VARINT => {
+                let n = reader.varint()? as i64;
                 if let Some(slot) = parts.ints.get_mut(number as usize) {
-                    *slot = n as i64;
+                    *slot = n;
                 }
             }
-            Field::Bytes(b) => parts.texts.push((number, b)),
-            Field::Double(_) => {}
+            BYTES => parts.texts.push((number, reader.bytes()?)),
+            wire => reader.skip(wire)?,
         }
     }
     Ok(parts)

@@ -1,7 +1,7 @@
 //! What stands around a message: the `k8s\0` envelope, and the frames of a watch.
 
 use super::ProtoError;
-use super::wire::{BYTES, Field, Reader, push_bytes, push_message, push_tag, push_varint};
+use super::wire::{BYTES, Reader, Tag, push_bytes, push_message, push_tag, push_varint};
 
 /// Before every object.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -38,28 +38,49 @@ pub fn push_begin(api_version: &str, kind: &str, length: usize, out: &mut Vec<u8
 }
 
 pub fn unwrap(bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
+    if bytes.is_empty() {
+        return Err(ProtoError::NoData);
+    }
     let body = bytes.strip_prefix(&MAGIC).ok_or(ProtoError::NoPrefix)?;
+    if body.is_empty() {
+        return Err(ProtoError::NoBody);
+    }
     let mut envelope = Envelope { api_version: String::new(), kind: String::new(), raw: &[] };
-    let mut reader = Reader(body);
-    while let Some((number, field)) = reader.next()? {
-        match (number, field) {
-            (1, Field::Bytes(b)) => type_meta(b, &mut envelope)?,
-            (2, Field::Bytes(b)) => envelope.raw = b,
+    each(body, "Unknown", &["TypeMeta", "Raw", "ContentEncoding", "ContentType"], |number, b| {
+        match number {
+            1 => type_meta(b, &mut envelope)?,
+            2 => envelope.raw = b,
             _ => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(envelope)
 }
 
 fn type_meta(bytes: &[u8], envelope: &mut Envelope<'_>) -> Result<(), ProtoError> {
-    let mut reader = Reader(bytes);
-    while let Some((number, field)) = reader.next()? {
-        let Field::Bytes(b) = field else { continue };
+    each(bytes, "TypeMeta", &["APIVersion", "Kind"], |number, b| {
         let text = String::from_utf8_lossy(b).into_owned();
         match number {
             1 => envelope.api_version = text,
-            2 => envelope.kind = text,
-            _ => {}
+            _ => envelope.kind = text,
+        }
+        Ok(())
+    })
+}
+
+/// The fields of a message that are all bytes and numbered from one.
+fn each<'a>(
+    bytes: &'a [u8],
+    message: &'static str,
+    fields: &[&str],
+    mut known: impl FnMut(u32, &'a [u8]) -> Result<(), ProtoError>,
+) -> Result<(), ProtoError> {
+    let mut reader = Reader(bytes);
+    while let Some(Tag { number, wire }) = reader.tag(message)? {
+        match fields.get(number as usize - 1) {
+            Some(_) if wire == BYTES => known(number, reader.bytes()?)?,
+            Some(field) => return Err(ProtoError::WrongWireType { wire, field: (*field).to_owned() }),
+            None => reader.skip(wire)?,
         }
     }
     Ok(())
@@ -106,6 +127,8 @@ mod tests {
             ("apps/v1", "Deployment", &b"\x0a\x00"[..])
         );
         assert_eq!(unwrap(b"zz"), Err(ProtoError::NoPrefix));
+        assert_eq!(unwrap(b""), Err(ProtoError::NoData));
+        assert_eq!(unwrap(&MAGIC), Err(ProtoError::NoBody));
         assert_eq!(unwrap(b"k8s\0\x0a\x15"), Err(ProtoError::Truncated));
     }
 

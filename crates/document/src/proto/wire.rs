@@ -5,6 +5,8 @@ use super::ProtoError;
 pub(super) const VARINT: u8 = 0;
 pub(super) const FIXED64: u8 = 1;
 pub(super) const BYTES: u8 = 2;
+const START_GROUP: u8 = 3;
+const END_GROUP: u8 = 4;
 const FIXED32: u8 = 5;
 
 pub(super) fn push_varint(mut n: u64, out: &mut Vec<u8>) {
@@ -47,38 +49,70 @@ pub(super) enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
+/// A field's number and wire type.
+#[derive(Clone, Copy)]
+pub(super) struct Tag {
+    pub(super) number: u32,
+    pub(super) wire: u8,
+}
+
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next field and its number; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, ProtoError> {
-        loop {
-            if self.0.is_empty() {
-                return Ok(None);
-            }
-            let tag = self.varint()?;
-            let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0).ok_or(ProtoError::Tag(tag >> 3))?;
-            match (tag & 7) as u8 {
-                VARINT => return Ok(Some((number, Field::Int(self.varint()?)))),
-                FIXED64 => {
-                    let bytes = self.take(8)?;
-                    let bytes: [u8; 8] = bytes.try_into().map_err(|_| ProtoError::Truncated)?;
-                    return Ok(Some((number, Field::Double(u64::from_le_bytes(bytes)))));
-                }
-                BYTES => {
-                    let len = usize::try_from(self.varint()?).map_err(|_| ProtoError::Truncated)?;
-                    return Ok(Some((number, Field::Bytes(self.take(len)?))));
-                }
-                // nothing here is of that size
-                FIXED32 => {
-                    self.take(4)?;
-                }
-                wire => return Err(ProtoError::WireType(wire)),
-            }
+    /// The tag of the next field; `None` at the end. `message` is named when the tag is none.
+    pub(super) fn tag(&mut self, message: &'static str) -> Result<Option<Tag>, ProtoError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let wire = (tag & 7) as u8;
+        if wire == END_GROUP {
+            return Err(ProtoError::EndGroup(message));
+        }
+        match u32::try_from((tag >> 3) as i32) {
+            Ok(number) if number > 0 => Ok(Some(Tag { number, wire })),
+            _ => Err(ProtoError::Tag { message, number: (tag >> 3) as i32, wire: tag }),
         }
     }
 
-    fn varint(&mut self) -> Result<u64, ProtoError> {
+    /// The value after a tag of one of the wire types that have one here.
+    pub(super) fn value(&mut self, wire: u8) -> Result<Field<'a>, ProtoError> {
+        match wire {
+            VARINT => self.varint().map(Field::Int),
+            FIXED64 => {
+                let bytes: [u8; 8] = self.take(8)?.try_into().map_err(|_| ProtoError::Truncated)?;
+                Ok(Field::Double(u64::from_le_bytes(bytes)))
+            }
+            BYTES => self.bytes().map(Field::Bytes),
+            wire => Err(ProtoError::WireType(wire)),
+        }
+    }
+
+    /// Bytes after their length.
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ProtoError> {
+        let len = i64::try_from(self.varint()?).map_err(|_| ProtoError::NegativeLength)?;
+        self.take(usize::try_from(len).map_err(|_| ProtoError::Truncated)?)
+    }
+
+    /// Passes over a field that nobody knows, groups with all that is in them.
+    pub(super) fn skip(&mut self, wire: u8) -> Result<(), ProtoError> {
+        let (mut wire, mut depth) = (wire, 0usize);
+        loop {
+            match wire {
+                VARINT | FIXED64 | BYTES => drop(self.value(wire)?),
+                FIXED32 => drop(self.take(4)?),
+                START_GROUP => depth += 1,
+                END_GROUP => depth = depth.checked_sub(1).ok_or(ProtoError::UnexpectedEndGroup)?,
+                wire => return Err(ProtoError::WireType(wire)),
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+            wire = (self.varint()? & 7) as u8;
+        }
+    }
+
+    pub(super) fn varint(&mut self) -> Result<u64, ProtoError> {
         let mut n = 0u64;
         for shift in (0..64).step_by(7) {
             let (&b, rest) = self.0.split_first().ok_or(ProtoError::Truncated)?;
@@ -88,7 +122,7 @@ impl<'a> Reader<'a> {
                 return Ok(n);
             }
         }
-        Err(ProtoError::Value("proto: integer overflow".into()))
+        Err(ProtoError::Overflow)
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], ProtoError> {
@@ -98,15 +132,5 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at(len);
         self.0 = rest;
         Ok(taken)
-    }
-}
-
-impl Field<'_> {
-    pub(super) fn wire(&self) -> u8 {
-        match self {
-            Field::Int(_) => VARINT,
-            Field::Double(_) => FIXED64,
-            Field::Bytes(_) => BYTES,
-        }
     }
 }
