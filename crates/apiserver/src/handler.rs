@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use gate::Passage;
-use http::header::{CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::header::{CONNECTION, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use hyper::body::Incoming;
 use meta::Status;
 use registry::{Query, Registry};
@@ -26,7 +26,7 @@ use crate::negotiate::Form;
 use crate::path::{self, Route};
 use crate::respond::{self, Reply};
 use crate::route::{self, NoRoute};
-use crate::{index, resource};
+use crate::{index, leftover, resource};
 
 /// What a connection brings to each of its requests.
 pub(crate) struct Connection {
@@ -100,7 +100,7 @@ impl Handler {
     /// Answers one request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Incoming>, connection: &Connection) -> Reply {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let audit_id = meta::random::uuid();
         let Some(path) = path::decode(parts.uri.path()) else {
@@ -110,11 +110,14 @@ impl Handler {
         let head = Head { method: parts.method, headers: parts.headers, query, route };
         let mut notes = Notes::default();
         let upgrade = parts.extensions;
-        let answering = AssertUnwindSafe(self.answer(&head, body, upgrade, connection, &mut notes)).catch_unwind();
-        let reply = answering.await.unwrap_or_else(|_| {
+        let answering = AssertUnwindSafe(self.answer(&head, &mut body, upgrade, connection, &mut notes)).catch_unwind();
+        let mut reply = answering.await.unwrap_or_else(|_| {
             tracing::error!(peer = %connection.peer, path = head.route.attributes.path, "a request caused a panic");
             respond::text(500, "This request caused apiserver to panic. Look in the logs for details.\n")
         });
+        if parts.version <= Version::HTTP_11 && !leftover::read(&mut body, &head.headers).await {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.metrics.record(&Seen { head: &head, code: reply.status().as_u16(), took: started.elapsed() });
         respond::finish(reply, &audit_id, &notes.warnings)
     }
@@ -122,7 +125,7 @@ impl Handler {
     async fn answer(
         self: &Arc<Self>,
         head: &Head,
-        body: Incoming,
+        body: &mut Incoming,
         extensions: http::Extensions,
         connection: &Connection,
         notes: &mut Notes,

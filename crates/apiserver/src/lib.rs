@@ -13,6 +13,7 @@ mod handler;
 mod health;
 mod index;
 mod kubelet;
+mod leftover;
 mod limits;
 mod list;
 pub mod local;

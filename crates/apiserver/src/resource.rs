@@ -17,7 +17,7 @@ use crate::negotiate::{self, Encoding, Form, Offer, Shape};
 use crate::respond::{self, Reply};
 use crate::route::Action;
 use crate::shape::Maker;
-use crate::{limits, list, tunnel, watch};
+use crate::{leftover, limits, list, tunnel, watch};
 
 /// One call of a resource that is served.
 pub(crate) struct Call<'a> {
@@ -33,7 +33,7 @@ impl Call<'_> {
         limits::is_long_running(self.head)
     }
 
-    pub(crate) async fn answer(self, body: Incoming, extensions: http::Extensions, notes: &mut Notes) -> Reply {
+    pub(crate) async fn answer(self, body: &mut Incoming, extensions: http::Extensions, notes: &mut Notes) -> Reply {
         match self.carry_out(body, extensions, notes).await {
             Ok(reply) => reply,
             Err(status) => self.head.refuse(&status),
@@ -42,7 +42,7 @@ impl Call<'_> {
 
     async fn carry_out(
         &self,
-        body: Incoming,
+        body: &mut Incoming,
         extensions: http::Extensions,
         notes: &mut Notes,
     ) -> Result<Reply, Status> {
@@ -157,11 +157,11 @@ impl Call<'_> {
         }))
     }
 
-    async fn body(&self, mut body: Incoming) -> Result<Bytes, Status> {
+    async fn body(&self, body: &mut Incoming) -> Result<Bytes, Status> {
         let limit = self.handler.config.max_body;
         let announced = self.head.content_length();
         if announced.is_some_and(|n| n > limit) {
-            drain(&mut body, limit).await;
+            leftover::drain(body, 2 * limit).await;
             return Err(Status::too_large(limit));
         }
         let mut all = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -169,23 +169,12 @@ impl Call<'_> {
             let frame = frame.map_err(|_| Status::bad_request("the request body could not be read"))?;
             if let Ok(data) = frame.into_data() {
                 if all.len() + data.len() > limit {
-                    drain(&mut body, limit).await;
+                    leftover::drain(body, 2 * limit).await;
                     return Err(Status::too_large(limit));
                 }
                 all.extend_from_slice(&data);
             }
         }
         Ok(all.freeze())
-    }
-}
-
-/// Reads on for a while: a client that is still sending would lose the answer with the connection.
-async fn drain(body: &mut Incoming, most: usize) {
-    let mut seen = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > 2 * most {
-            return;
-        }
     }
 }
