@@ -15,10 +15,9 @@ pub(crate) struct Clients {
 
 /// Builds and installs what is not there yet.
 pub(crate) fn ready() -> Result<Clients> {
-    let programs = sh::target().join("clients");
-    std::fs::create_dir_all(&programs)?;
+    let programs = programs()?;
     kube_rs(&programs)?;
-    client_go(&programs)?;
+    client_go()?;
     Ok(Clients { python: python()?, programs })
 }
 
@@ -30,11 +29,20 @@ fn kube_rs(programs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn client_go(programs: &Path) -> Result<()> {
-    let out = programs.join("client-go").to_string_lossy().into_owned();
+/// The program of client-go and controller-runtime; its path.
+pub(crate) fn client_go() -> Result<PathBuf> {
+    let program = programs()?.join("client-go");
+    let out = program.to_string_lossy().into_owned();
     let mut build = sh::cmd("go", &["build", "-o", &out, "."]);
     build.current_dir(sh::root().join("tests/e2e/clients/client-go"));
-    sh::run(build.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false"))
+    sh::run(build.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false"))?;
+    Ok(program)
+}
+
+fn programs() -> Result<PathBuf> {
+    let programs = sh::target().join("clients");
+    std::fs::create_dir_all(&programs)?;
+    Ok(programs)
 }
 
 /// The system's own Python, since pods see the host's /usr: not one that a version manager put elsewhere.

@@ -36,6 +36,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         step("verify", &verify::run);
     }
     step("unit tests", &|| unit(&filter));
+    if filter.is_empty() {
+        step("protobuf beside client-go", &protobuf);
+    }
     step("end-to-end tests", &|| end_to_end(&filter));
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
@@ -46,6 +49,17 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 fn unit(filter: &[&str]) -> Result<()> {
     let all = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast", "--"];
     sh::run(&mut sh::cargo(&[&all[..], filter].concat()))
+}
+
+/// Our codec beside client-go's: objects of all kinds that it writes as JSON and as protobuf, and the recorded ones.
+fn protobuf() -> Result<()> {
+    let pairs = sh::target().join("clients/pairs");
+    let _ = std::fs::remove_dir_all(&pairs);
+    let recorded = ["kinds", "machinery", "controllers"].map(|area| sh::shared(&format!("fidelity/cases/{area}")));
+    let mut make = sh::cmd(clients::client_go()?, &["pairs"]);
+    sh::run(make.arg(&pairs).args(recorded.into_iter().flatten()))?;
+    let mut test = sh::cargo(&["test", "--package", "lanyard-api", "--test", "proto", "--locked"]);
+    sh::run(test.env("LANYARD_PROTO_DIR", pairs))
 }
 
 /// Each test is a cluster of its own; two at once are what two cores bear.

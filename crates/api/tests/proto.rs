@@ -54,6 +54,45 @@ fn objects_go_there_and_back() {
     );
 }
 
+/// A message of a ConfigMap, as what is read of it or why it is none.
+#[track_caller]
+fn config_map(message: &[u8], wanted: Result<&str, &str>) {
+    let type_ = api::type_by_kind("", "v1", "ConfigMap").expect("a type");
+    let read = proto::decode(message, type_).map(|value| json::to_string(&value)).map_err(|e| e.to_string());
+    assert_eq!(read.as_deref().map_err(String::as_str), wanted, "{message:x?}");
+}
+
+#[test]
+fn messages_are_read_and_refused_as_upstream_s_generated_code_does() {
+    let named = r#"{"metadata":{"name":"a"}}"#;
+    config_map(b"\x0a\x03\x0a\x01a", Ok(named));
+    // unknown fields of every wire type, a group with a group in it
+    config_map(b"\x0a\x03\x0a\x01a\x98\x06\x07\x9a\x06\x01x\x9d\x06abcd\x99\x06abcdefgh", Ok(named));
+    config_map(b"\x0a\x03\x0a\x01a\x9b\x06\x20\x04\x93\x06\x94\x06\x9c\x06", Ok(named));
+    // a message that comes twice adds to the first; of a map's key the last value counts
+    config_map(b"\x0a\x03\x0a\x01a\x0a\x03\x2a\x01u", Ok(r#"{"metadata":{"name":"a","uid":"u"}}"#));
+    config_map(b"\x12\x06\x0a\x01k\x12\x011\x12\x06\x0a\x01k\x12\x012", Ok(r#"{"data":{"k":"2"}}"#));
+    config_map(b"\x12\x03\x0a\x01k", Ok(r#"{"data":{"k":""}}"#));
+
+    let eof = Err("unexpected EOF");
+    config_map(b"\x0a\x03\x0a", eof);
+    config_map(b"\x12\xff", eof);
+    config_map(b"\x9b\x06", eof);
+    config_map(b"\x12\x02\x08\x03", eof);
+    config_map(b"\x08\x05", Err("proto: wrong wireType = 0 for field ObjectMeta"));
+    config_map(b"\x10\x05", Err("proto: wrong wireType = 0 for field Data"));
+    config_map(b"\x13", Err("proto: wrong wireType = 3 for field Data"));
+    config_map(b"\x0a\x02\x28\x03", Err("proto: wrong wireType = 0 for field UID"));
+    config_map(b"\x4f", Err("proto: illegal wireType 7"));
+    config_map(b"\x02\x01a", Err("proto: ConfigMap: illegal tag 0 (wire type 2)"));
+    config_map(b"\x9c\x06", Err("proto: ConfigMap: wiretype end group for non-group"));
+    config_map(
+        b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        Err("proto: negative length found during unmarshaling"),
+    );
+    config_map(b"\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Err("proto: integer overflow"));
+}
+
 /// What JSON does not say: a list's own order, the text of raw data, kinds that protobuf drops.
 fn is_inexact(kind: &str) -> bool {
     ["ControllerRevision", "StatefulSet", "ComponentStatus"].iter().any(|k| kind.starts_with(k))

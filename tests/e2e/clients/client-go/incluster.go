@@ -1,5 +1,5 @@
-// Command client-go is a client as its users write it: in a pod, with nothing configured, it lists the pods of its
-// namespace, waits for an informer's first sight of them, and is refused secrets.
+// In a pod, with nothing configured: lists the pods of its namespace, waits for an informer's first sight of them, and is
+// refused secrets.
 package main
 
 import (
@@ -17,21 +17,11 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-func run() error {
+func inCluster() error {
 	config, err := rest.InClusterConfig()
 	if err != nil {
 		return err
 	}
-	// As controllers do: the typed clients speak protobuf.
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
