@@ -54,6 +54,8 @@ pub struct Review<'a> {
     pub warnings: Vec<String>,
     /// Set with a refusal that may pass soon: the caller may wait a second for this object and try again.
     pub waits_for: Option<Key>,
+    /// The object's namespace is to be made before it is asked again.
+    pub needs_namespace: bool,
     /// More that must hold at commit.
     pub reads: Vec<(Key, Precondition)>,
     /// More that is committed with the object.

@@ -140,6 +140,7 @@ impl<'a> Ask<'a> {
             may: &|_| false,
             warnings: Vec::new(),
             waits_for: None,
+            needs_namespace: false,
             reads: Vec::new(),
             companions: Vec::new(),
         };

@@ -78,6 +78,7 @@ pub const EVENTS: Resource = Resource::core("events", "Event");
 pub const NAMESPACES: Resource = Resource::new("", "v1", "namespaces", "Namespace", false);
 pub const NODES: Resource = Resource::new("", "v1", "nodes", "Node", false);
 pub const PERSISTENT_VOLUME_CLAIMS: Resource = Resource::core("persistentvolumeclaims", "PersistentVolumeClaim");
+pub const PERSISTENT_VOLUMES: Resource = Resource::new("", "v1", "persistentvolumes", "PersistentVolume", false);
 pub const PODS: Resource = Resource::core("pods", "Pod");
 pub const RESOURCE_QUOTAS: Resource = Resource::core("resourcequotas", "ResourceQuota");
 pub const SECRETS: Resource = Resource::core("secrets", "Secret");
@@ -91,6 +92,8 @@ pub const LEASES: Resource = Resource::new("coordination.k8s.io", "v1", "leases"
 pub const PRIORITY_CLASSES: Resource =
     Resource::new("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false);
 pub const RUNTIME_CLASSES: Resource = Resource::new("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false);
+pub const VOLUME_ATTRIBUTES_CLASSES: Resource =
+    Resource::new("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", false);
 pub const SUBJECT_ACCESS_REVIEWS: Resource =
     Resource::new("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", false);
 pub const TOKEN_REVIEWS: Resource = Resource::new("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false);
@@ -121,6 +124,7 @@ mod tests {
             NAMESPACES,
             NODES,
             PERSISTENT_VOLUME_CLAIMS,
+            PERSISTENT_VOLUMES,
             PODS,
             RESOURCE_QUOTAS,
             SECRETS,
@@ -132,6 +136,7 @@ mod tests {
             LEASES,
             PRIORITY_CLASSES,
             RUNTIME_CLASSES,
+            VOLUME_ATTRIBUTES_CLASSES,
             SUBJECT_ACCESS_REVIEWS,
             TOKEN_REVIEWS,
         ] {

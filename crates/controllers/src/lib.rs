@@ -9,6 +9,7 @@ mod command;
 mod driver;
 mod garbage_collector;
 mod namespace;
+mod protection;
 mod resourcequota;
 mod root_ca;
 mod selection;
@@ -84,6 +85,16 @@ const CONTROLLERS: &[Controller] = &[
         start: garbage_collector::start,
     },
     Controller { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
+    Controller {
+        name: "persistentvolume-protection-controller",
+        account: "pv-protection-controller",
+        start: protection::start_volumes,
+    },
+    Controller {
+        name: "persistentvolumeclaim-protection-controller",
+        account: "pvc-protection-controller",
+        start: protection::start_claims,
+    },
     Controller { name: "resourcequota-controller", account: "resourcequota-controller", start: resourcequota::start },
     Controller {
         name: "root-ca-certificate-publisher-controller",
@@ -96,6 +107,11 @@ const CONTROLLERS: &[Controller] = &[
         start: serviceaccount::start,
     },
     Controller { name: "serviceaccount-token-controller", account: MANAGER, start: token_secret::start },
+    Controller {
+        name: "volumeattributesclass-protection-controller",
+        account: "volumeattributesclass-protection-controller",
+        start: protection::start_classes,
+    },
 ];
 
 /// The names that `--controllers` may turn on or off and that do something.

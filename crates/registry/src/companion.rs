@@ -77,7 +77,8 @@ fn write(view: &View, companion: Companion) -> Result<Write, Status> {
     Ok(Write { precondition: Precondition::At(found.revision), effect })
 }
 
-fn as_server() -> WriteOptions {
+/// The options of a write that the server does for itself.
+pub(crate) fn as_server() -> WriteOptions {
     WriteOptions {
         dry_run: false,
         field_validation: FieldValidation::Ignore,

@@ -156,7 +156,13 @@ impl Registry {
         review.name = &given;
         review.object = Some(value);
         review.options = write_options_value("CreateOptions", options);
-        if let Err(refusal) = self.gate.mutate(passage, &mut review) {
+        let admitted = self.gate.mutate(passage, &mut review);
+        if std::mem::take(&mut review.needs_namespace) {
+            drop(review);
+            drop((_turn, charged));
+            return self.provide_namespace(&passage.attributes().namespace).await;
+        }
+        if let Err(refusal) = admitted {
             let Some(key) = review.waits_for.take().filter(|_| *names == 0) else { return Err(refusal) };
             drop(review);
             drop((_turn, charged));
@@ -179,7 +185,7 @@ impl Registry {
         }
         let name = object["metadata"]["name"].str().to_owned();
         let key = target.key(&passage.attributes().namespace, &name)?;
-        let warnings = api::warnings::on_create(row, &object);
+        review.warnings.extend(api::warnings::on_create(row, &object));
         review.name = &name;
         review.object = Some(object);
         let admitted = self.gate.seal(passage, &mut review, |review| {
@@ -188,8 +194,7 @@ impl Registry {
             writes.extend(service::claims(row, &view, Some(review.new_object()), None)?);
             companion::transaction(&view, review, writes)
         })?;
-        let mut all = std::mem::take(&mut review.warnings);
-        all.extend(warnings);
+        let all = std::mem::take(&mut review.warnings);
         let object = review.object.take().unwrap_or_default();
         drop(review);
         let exists = view.get(&key).is_some();
@@ -208,6 +213,19 @@ impl Registry {
             (false, true) => Err(Status::generate_name_conflict(&target.group_resource(), &name)),
             (false, false) if !fixed_name.is_empty() => Ok(Step::Again),
             (false, false) => Err(Status::already_exists(&target.group_resource(), &name)),
+        }
+    }
+
+    /// Makes the namespace in which something is to be created (NamespaceAutoProvision).
+    async fn provide_namespace(&self, name: &str) -> Result<Step, Status> {
+        let row = api::find("", "v1", "namespaces").ok_or_else(|| Status::internal("namespaces are not served"))?;
+        let system = self.system.get().ok_or_else(|| Status::unavailable("the server is starting"))?;
+        let options = companion::as_server();
+        let namespace = doc!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+        let target = Target { resource: row, subresource: None };
+        match Box::pin(self.insert(system, target, &options, namespace, "")).await {
+            Err(refusal) if refusal.code != 409 => Err(refusal),
+            _ => Ok(Step::Again),
         }
     }
 
@@ -407,6 +425,7 @@ pub(crate) fn review<'a>(
         may,
         warnings: Vec::new(),
         waits_for: None,
+        needs_namespace: false,
         reads: Vec::new(),
         companions: Vec::new(),
     }

@@ -2,8 +2,9 @@
 //! pods and claims.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use api::quota;
 use document::Value;
 use meta::{Quantity, Status};
 
@@ -19,12 +20,15 @@ impl Plugin for LimitRanger {
     }
 
     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        if !applies(review) || !review.is("", "pods") {
+        if !applies(review) || !review.is_any("", "pods") {
             return Ok(());
         }
         for range in review.world.all("limitranges", Some(review.namespace)) {
-            if let Some(pod) = &mut review.object {
-                fill(pod, &range);
+            if let Some(pod) = &mut review.object
+                && fill(pod, &range)
+            {
+                // what follows from the containers' limits
+                document::default::apply(pod, review.resource.type_, review.resource.defaults);
             }
         }
         Ok(())
@@ -35,11 +39,13 @@ impl Plugin for LimitRanger {
             return Ok(());
         }
         for range in review.world.all("limitranges", Some(review.namespace)) {
-            let errors = if review.is_any("", "pods") {
+            let mut errors = if review.is_any("", "pods") {
                 pod(review.new_object(), &range)
             } else {
                 claim(review.new_object(), &range)
             };
+            let mut seen = BTreeSet::new();
+            errors.retain(|error| seen.insert(error.clone()));
             match errors.as_slice() {
                 [] => {}
                 [one] => return Err(review.forbidden(one)),
@@ -52,7 +58,7 @@ impl Plugin for LimitRanger {
 
 /// New pods, resized pods, claims; nothing that is being deleted.
 fn applies(review: &Review<'_>) -> bool {
-    let deleting = !review.new_object()["metadata"]["deletionTimestamp"].is_null();
+    let deleting = !review.old_object()["metadata"]["deletionTimestamp"].is_null();
     match review.operation {
         Operation::Create => review.is("", "pods") || review.is("", "persistentvolumeclaims"),
         Operation::Update if !deleting => {
@@ -62,8 +68,8 @@ fn applies(review: &Review<'_>) -> bool {
     }
 }
 
-/// Default requests and limits, and the annotation that says so.
-fn fill(pod: &mut Value, range: &Value) {
+/// Default requests and limits, and the annotation that says so. True when there were any.
+fn fill(pod: &mut Value, range: &Value) -> bool {
     let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
     for limit in range["spec"]["limits"].items().iter().filter(|l| l["type"].str() == "Container") {
         requests.extend(limit["defaultRequest"].members().map(|(k, v)| (k.to_owned(), v.clone())));
@@ -87,10 +93,12 @@ fn fill(pod: &mut Value, range: &Value) {
             }
         }
     }
-    if !notes.is_empty() {
-        let text = format!("LimitRanger plugin set: {}", notes.join("; "));
-        pod.entry("metadata").entry("annotations").set(ANNOTATION, text);
+    if notes.is_empty() {
+        return false;
     }
+    let text = format!("LimitRanger plugin set: {}", notes.join("; "));
+    pod.entry("metadata").entry("annotations").set(ANNOTATION, text);
+    true
 }
 
 fn pod(pod: &Value, range: &Value) -> Vec<String> {
@@ -104,7 +112,7 @@ fn pod(pod: &Value, range: &Value) -> Vec<String> {
                     bounds(limit, &resources["requests"], &resources["limits"], &mut errors);
                 }
             }
-            "Pod" => bounds(limit, &sum(spec, "requests"), &sum(spec, "limits"), &mut errors),
+            "Pod" => bounds(limit, &sum(pod, "requests"), &sum(pod, "limits"), &mut errors),
             _ => {}
         }
     }
@@ -182,25 +190,11 @@ fn compare(a: &Value, b: &Value) -> Ordering {
     nano(a).cmp(&nano(b))
 }
 
-/// What the pod as a whole asks for: its containers together, or its largest init container.
-fn sum(spec: &Value, part: &str) -> Value {
-    let mut total: BTreeMap<String, Quantity> = BTreeMap::new();
-    let sidecar = |c: &&Value| c["restartPolicy"].str() == "Always";
-    let running = spec["containers"].items().iter().chain(spec["initContainers"].items().iter().filter(sidecar));
-    for container in running {
-        for (name, amount) in container["resources"][part].members() {
-            let Ok(amount) = Quantity::parse(amount.str()) else { continue };
-            let sum = total.get(name).map_or_else(|| amount.clone(), |t| t.add(&amount));
-            total.insert(name.to_owned(), sum);
-        }
-    }
-    for container in spec["initContainers"].items().iter().filter(|c| !sidecar(c)) {
-        for (name, amount) in container["resources"][part].members() {
-            let Ok(amount) = Quantity::parse(amount.str()) else { continue };
-            if total.get(name).is_none_or(|t| t.nano < amount.nano) {
-                total.insert(name.to_owned(), amount);
-            }
-        }
-    }
-    Value::of(total.into_iter().map(|(name, amount)| (name, amount.to_string())))
+/// What the pod as a whole asks for or is limited to, without overhead; what it says itself of cpu and memory comes
+/// before what its containers say.
+fn sum(pod: &Value, part: &'static str) -> Value {
+    let mut total = quota::pod::of_containers(pod, part);
+    let own = quota::amounts(&pod["spec"]["resources"][part]).into_iter();
+    total.extend(own.filter(|(name, _)| matches!(&**name, "cpu" | "memory")));
+    quota::to_value(&total)
 }

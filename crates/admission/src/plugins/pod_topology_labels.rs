@@ -18,7 +18,7 @@ impl Plugin for PodTopologyLabels {
             return Ok(());
         }
         let object = review.new_object();
-        let binding = review.is_sub("", "pods", "binding") || review.is("", "bindings");
+        let binding = review.is_sub("", "pods", "binding");
         let node = if binding && object["target"]["kind"].str() == "Node" {
             object["target"]["name"].str()
         } else if review.is("", "pods") {

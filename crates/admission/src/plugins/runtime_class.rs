@@ -3,6 +3,7 @@
 use document::Value;
 use meta::{Key, ResourceId, Status};
 
+use super::tolerations::merge;
 use crate::{Operation, Plugin, Review};
 
 pub struct RuntimeClass;
@@ -18,7 +19,10 @@ impl Plugin for RuntimeClass {
         }
         let Some(class) = class_of(review)? else { return Ok(()) };
         overhead(review, &class)?;
-        scheduling(review, &class["scheduling"])
+        match class.get("scheduling") {
+            Some(given) => scheduling(review, given),
+            None => Ok(()),
+        }
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
@@ -42,6 +46,10 @@ const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass'
 
 fn class_of(review: &Review<'_>) -> Result<Option<Value>, Status> {
     let Some(name) = review.new_object()["spec"]["runtimeClassName"].as_str() else { return Ok(None) };
+    if name.is_empty() {
+        // upstream's client asks for nothing
+        return Err(Status::unclassified("resource name may not be empty"));
+    }
     match review.world.read(&Key::new(ResourceId::from_text("runtimeclasses.node.k8s.io"), "", name)) {
         Some(class) => Ok(Some(class)),
         None => Err(review.forbidden(&format!("pod rejected: RuntimeClass {name:?} not found"))),
@@ -77,11 +85,9 @@ fn scheduling(review: &mut Review<'_>, scheduling: &Value) -> Result<(), Status>
     for (key, value) in scheduling["nodeSelector"].members() {
         spec.entry("nodeSelector").set(key.to_owned(), value.clone());
     }
-    for toleration in scheduling["tolerations"].items() {
-        let list = spec.entry("tolerations").make_list();
-        if !list.contains(toleration) {
-            list.push(toleration.clone());
-        }
+    let merged = merge(spec["tolerations"].items(), scheduling["tolerations"].items());
+    if !merged.is_empty() {
+        spec.set("tolerations", merged);
     }
     Ok(())
 }

@@ -42,10 +42,13 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
+/// Neither Kubernetes' own nor a quota's name (upstream's `IsExtendedResourceName`).
+pub fn is_extended_resource(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && names::label_key(&format!("requests.{name}")).is_empty()
+}
+
 fn is_extended(name: &str) -> bool {
-    let own =
-        !is_native(name) && !name.starts_with("requests.") && names::label_key(&format!("requests.{name}")).is_empty();
-    own || name.starts_with(IMPLICIT)
+    is_extended_resource(name) || name.starts_with(IMPLICIT)
 }
 
 /// The pod may only run for so long.
@@ -152,6 +155,22 @@ pub fn requests(pod: &Value) -> Amounts {
     }
     add(&mut total, &amounts(&spec["overhead"]));
     total
+}
+
+/// What the pod's spec asks for, whatever its node has made of it yet.
+pub fn spec_requests(pod: &Value) -> Amounts {
+    let mut total = of_containers(pod, "requests");
+    let spec = &pod["spec"];
+    if is_pod_level(spec, &["requests"]) {
+        total.extend(pod_level(&spec["resources"]["requests"]));
+    }
+    add(&mut total, &amounts(&spec["overhead"]));
+    total
+}
+
+/// What the specs of the pod's containers come to; `part` is `requests` or `limits`.
+pub fn of_containers(pod: &Value, part: &'static str) -> Amounts {
+    together(pod, View::Spec, part)
 }
 
 /// What the pod as a whole is limited to; overhead counts where there is a limit.

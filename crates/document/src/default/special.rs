@@ -40,7 +40,7 @@ fn stored_versions(definition: &mut Value) {
 
 type Amounts = BTreeMap<String, Quantity>;
 
-/// Requests and hugepage limits of `spec.resources` from those of the containers, once admission is through.
+/// Requests and limits of `spec.resources` from those of the containers, once admission is through.
 pub fn pod_level_resources(pod: &mut Value) {
     if pod["spec"]["resources"].is_null() {
         return;
@@ -60,6 +60,11 @@ pub fn pod_level_resources(pod: &mut Value) {
     for (name, limit) in limits.iter().filter(|(name, _)| is_supported(name)) {
         requests.entry(name.clone()).or_insert_with(|| limit.clone());
     }
+    let together = summed(pod, "limits");
+    for (name, request) in requests.iter().filter(|(name, _)| is_supported(name) && all_limit(pod, name)) {
+        let limit = together.get(name).filter(|limit| *limit >= request).unwrap_or(request);
+        limits.entry(name.clone()).or_insert_with(|| limit.clone());
+    }
     fill(pod, "limits", limits);
     fill(pod, "requests", requests);
 }
@@ -75,6 +80,12 @@ fn fill(pod: &mut Value, which: &'static str, amounts: Amounts) {
             map.push(name, quantity.to_string().into());
         }
     }
+}
+
+fn all_limit(pod: &Value, name: &str) -> bool {
+    let spec = &pod["spec"];
+    let mut containers = spec["containers"].items().iter().chain(spec["initContainers"].items());
+    containers.all(|c| c["resources"]["limits"].get(name).is_some())
 }
 
 fn is_huge(name: &str) -> bool {
@@ -138,6 +149,11 @@ mod tests {
             "initContainers": [{"resources": {"requests": {"cpu": "500m"}}}]}});
         pod_level_resources(&mut pod);
         assert_eq!(pod["spec"]["resources"]["requests"], doc!({"cpu": "1100m", "memory": "1Gi"}));
+        let limited = |cpu: &str| doc!({"resources": {"limits": {"cpu": cpu, "memory": "1Mi"}}});
+        let mut pod = doc!({"spec": {"resources": {"requests": {"cpu": "2", "memory": "1Ki"}},
+            "containers": [(limited("1")), (limited("500m"))], "initContainers": [{"resources": {"limits": {"cpu": "1"}}}]}});
+        pod_level_resources(&mut pod);
+        assert_eq!(pod["spec"]["resources"]["limits"], doc!({"cpu": "2"}));
     }
 
     #[test]
