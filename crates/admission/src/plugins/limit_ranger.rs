@@ -24,11 +24,8 @@ impl Plugin for LimitRanger {
             return Ok(());
         }
         for range in review.world.all("limitranges", Some(review.namespace)) {
-            if let Some(pod) = &mut review.object
-                && fill(pod, &range)
-            {
-                // what follows from the containers' limits
-                document::default::apply(pod, review.resource.type_, review.resource.defaults);
+            if let Some(pod) = &mut review.object {
+                fill(pod, &range);
             }
         }
         Ok(())
@@ -68,8 +65,8 @@ fn applies(review: &Review<'_>) -> bool {
     }
 }
 
-/// Default requests and limits, and the annotation that says so. True when there were any.
-fn fill(pod: &mut Value, range: &Value) -> bool {
+/// Default requests and limits, and the annotation that says so.
+fn fill(pod: &mut Value, range: &Value) {
     let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
     for limit in range["spec"]["limits"].items().iter().filter(|l| l["type"].str() == "Container") {
         requests.extend(limit["defaultRequest"].members().map(|(k, v)| (k.to_owned(), v.clone())));
@@ -93,12 +90,10 @@ fn fill(pod: &mut Value, range: &Value) -> bool {
             }
         }
     }
-    if notes.is_empty() {
-        return false;
+    if !notes.is_empty() {
+        let text = format!("LimitRanger plugin set: {}", notes.join("; "));
+        pod.entry("metadata").entry("annotations").set(ANNOTATION, text);
     }
-    let text = format!("LimitRanger plugin set: {}", notes.join("; "));
-    pod.entry("metadata").entry("annotations").set(ANNOTATION, text);
-    true
 }
 
 fn pod(pod: &Value, range: &Value) -> Vec<String> {
