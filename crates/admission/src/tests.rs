@@ -57,6 +57,11 @@ fn world() -> Fake {
         .with("limitranges", doc!({"metadata": {"namespace": "bounded", "name": "l"}, "spec": {"limits": [
             {"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "200m"}}
         ]}}))
+        .with("namespaces", doc!({"metadata": {"name": "annotated", "annotations": {
+            "scheduler.alpha.kubernetes.io/node-selector": "disk=ssd",
+            "scheduler.alpha.kubernetes.io/tolerationsWhitelist": "[{\"operator\": \"Exists\", \"effect\": \"NoExecute\"}]"
+        }}}))
+        .with("serviceaccounts", doc!({"metadata": {"namespace": "annotated", "name": "default"}}))
         .with("namespaces", doc!({"metadata": {"name": "counted"}}))
         .with("serviceaccounts", doc!({"metadata": {"namespace": "counted", "name": "default"}}))
         .with("resourcequotas", doc!({
@@ -67,7 +72,8 @@ fn world() -> Fake {
             "metadata": {"namespace": "counted", "name": "new"},
             "status": {"hard": {"configmaps": "2"}}
         }))
-        .with("nodes", doc!({"metadata": {"name": "n1", "uid": "u1", "labels": {"topology.kubernetes.io/zone": "z"}}}))
+        .with("nodes", doc!({"metadata": {"name": "n1", "uid": "u1", "labels": {"topology.kubernetes.io/zone": "z"}},
+            "status": {"allocatable": {"cpu": "1500m", "memory": "1Gi"}}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "here", "uid": "p1"}, "spec": {"nodeName": "n1"}}))
         .with("pods", doc!({"metadata": {"namespace": "ns", "name": "there", "uid": "p2"}, "spec": {"nodeName": "n2"}}))
 }
@@ -82,6 +88,7 @@ struct Ask<'a> {
     object: Option<Value>,
     old: Option<Value>,
     dry_run: bool,
+    plugins: Vec<String>,
 }
 
 impl<'a> Ask<'a> {
@@ -98,6 +105,7 @@ impl<'a> Ask<'a> {
             object: Some(object),
             old: None,
             dry_run: false,
+            plugins: Vec::new(),
         }
     }
 
@@ -118,8 +126,16 @@ impl<'a> Ask<'a> {
         self.judge(false).expect("is admitted").1
     }
 
+    /// With one more plugin.
+    fn run_on(mut self, plugin: &str) -> Result<Value, Status> {
+        self.plugins.push(plugin.to_owned());
+        self.run()
+    }
+
     fn judge(self, own_node: bool) -> Result<(Value, Vec<Companion>), Status> {
-        let config = Config { enabled: vec!["NodeRestriction".into()], own_node, ..Config::default() };
+        let mut enabled = vec!["NodeRestriction".to_owned()];
+        enabled.extend(self.plugins);
+        let config = Config { enabled, own_node, ..Config::default() };
         let chain = Chain::new(&config).unwrap();
         let world = world();
         let attributes = Attributes::resource("create", "", "v1", self.row.plural, self.namespace, self.name);
@@ -347,5 +363,117 @@ fn limits_are_filled_in_and_held() {
     assert_eq!(
         refusal(Ask::create("pods", "bounded", greedy)),
         "pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3"
+    );
+}
+
+#[test]
+fn plugins_that_are_off_do_their_work_when_they_are_on() {
+    let create = |spec: Value| Ask::create("pods", "ns", pod(spec));
+    let check = |plugin: &str, ask: Ask<'_>, path: &[&'static str], want: Value| {
+        let made = ask.run_on(plugin).unwrap();
+        assert_eq!(made.at(path.iter().copied()), &want, "{plugin}");
+    };
+    let with_resource = || {
+        let mut made = pod(Value::map());
+        let resources = doc!({"requests": {"example.com/gpu": "1", "cpu": "1"}});
+        made.entry("spec").entry("containers").make_list()[0].set("resources", resources);
+        Ask::create("pods", "ns", made)
+    };
+    let pulled = create(Value::map()).run_on("AlwaysPullImages").unwrap();
+    assert_eq!(pulled["spec"]["containers"][0]["imagePullPolicy"].str(), "Always");
+    let tolerant = with_resource().run_on("ExtendedResourceToleration").unwrap();
+    let keys: Vec<&str> = tolerant["spec"]["tolerations"].items().iter().map(|t| t["key"].str()).collect();
+    assert!(keys.contains(&"example.com/gpu") && !keys.contains(&"cpu"), "{keys:?}");
+    let annotated = |spec: Value| Ask::create("pods", "annotated", pod(spec));
+    check(
+        "PodNodeSelector",
+        annotated(doc!({"nodeSelector": {"a": "b"}})),
+        &["spec", "nodeSelector"],
+        doc!({"a": "b", "disk": "ssd"}),
+    );
+}
+
+#[test]
+fn plugins_that_are_off_refuse_in_upstreams_words() {
+    let check = |plugin: &str, ask: Ask<'_>, want: &str| {
+        assert_eq!(ask.run_on(plugin).expect_err(plugin).message, want);
+    };
+    let create = |namespace, spec: Value| Ask::create("pods", namespace, pod(spec));
+    check(
+        "AlwaysDeny",
+        create("ns", Value::map()),
+        "pods \"p\" is forbidden: admission control is denying all modifications",
+    );
+    check(
+        "PodNodeSelector",
+        create("annotated", doc!({"nodeSelector": {"disk": "hdd"}})),
+        "pods \"p\" is forbidden: pod node label selector conflicts with its namespace node label selector",
+    );
+    check(
+        "PodTolerationRestriction",
+        create("annotated", doc!({"tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}]})),
+        "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist",
+    );
+    let term = doc!({"topologyKey": "zone"});
+    check(
+        "LimitPodHardAntiAffinityTopology",
+        create(
+            "ns",
+            doc!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [(term)]}}}),
+        ),
+        "pods \"p\" is forbidden: affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey zone but only key kubernetes.io/hostname is allowed",
+    );
+    let service = doc!({"metadata": {"name": "p"}, "spec": {"externalIPs": ["1.2.3.4"]}});
+    check(
+        "DenyServiceExternalIPs",
+        Ask::create("services", "ns", service),
+        "services \"p\" is forbidden: Use of external IPs is denied by admission control",
+    );
+    let owned = |kind: &str| {
+        let owner = doc!({"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "blockOwnerDeletion": true});
+        Ask::create("configmaps", "ns", doc!({"metadata": {"name": "p", "ownerReferences": [(owner)]}}))
+    };
+    check(
+        "OwnerReferencesPermissionEnforcement",
+        owned("Pod"),
+        "configmaps \"p\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>",
+    );
+    check(
+        "OwnerReferencesPermissionEnforcement",
+        owned("Odd"),
+        "configmaps \"p\" is forbidden: cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion v1 Kind Odd: no matches for kind \"Odd\" in version \"v1\"",
+    );
+    let mut delete = Ask::create("configmaps", "nowhere", Value::Null);
+    (delete.operation, delete.name, delete.object) = (Operation::Delete, "x", None);
+    check("NamespaceExists", delete, "namespaces \"nowhere\" not found");
+}
+
+#[test]
+fn a_pod_is_resized_only_where_its_node_can() {
+    let resize = |node: &'static str, cpu: &str, generation: i64| {
+        let with = |cpu: &str, generation: i64| {
+            doc!({
+                "metadata": {"name": "p", "namespace": "ns", "generation": generation},
+                "spec": {"nodeName": node, "serviceAccountName": "default", "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}
+            })
+        };
+        let mut ask = Ask::create("pods", "ns", with(cpu, generation));
+        (ask.operation, ask.subresource, ask.name, ask.old) = (Operation::Update, "resize", "p", Some(with("1", 1)));
+        ask
+    };
+    let check = |ask: Ask<'_>, want: &str| assert_eq!(refusal(ask), format!("pods \"p\" is forbidden: {want}"));
+    check(resize("gone", "2", 2), "node \"gone\" not found");
+    check(
+        resize("n1", "2", 2),
+        "node didn't have enough allocatable resources: cpu, requested: 2000, allocatable: 1500",
+    );
+    assert!(resize("n1", "1500m", 2).run().is_ok() && resize("gone", "1", 1).run().is_ok());
+    let mut level = resize("n1", "1", 2);
+    if let Some(pod) = &mut level.object {
+        pod.entry("spec").set("resources", doc!({"limits": {"cpu": "1"}}));
+    }
+    check(
+        level,
+        "pod update requires features InPlacePodLevelResourcesVerticalScaling which are not available on node \"n1\"",
     );
 }

@@ -170,6 +170,11 @@ pub fn service_addresses(service: &Value, old: Option<&Value>) -> Vec<Error> {
     check.errors
 }
 
+/// How two objects differ, as upstream prints it: a unified diff of its internal type. `type_name` is the OpenAPI name.
+pub fn internal_diff(old: &Value, new: &Value, type_name: &str) -> String {
+    diff::diff(old, new, type_name)
+}
+
 /// What two rules say alike is said once.
 fn once(errors: Vec<Error>) -> Vec<Error> {
     let mut kept: Vec<Error> = Vec::with_capacity(errors.len());

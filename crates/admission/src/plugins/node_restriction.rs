@@ -81,10 +81,11 @@ fn claim_status(me: &str, review: &Review<'_>) -> Result<(), Status> {
         }
         object
     };
-    let same = stripped(review.new_object()) == stripped(review.old_object());
-    require(same, review, || {
+    let (new, old) = (stripped(review.new_object()), stripped(review.old_object()));
+    require(new == old, review, || {
+        let changes = api::validation::internal_diff(&old, &new, "io.k8s.api.core.v1.PersistentVolumeClaim");
         format!(
-            "node {me:?} is not allowed to update fields other than status.quantity and status.conditions: the request changes others"
+            "node {me:?} is not allowed to update fields other than status.quantity and status.conditions: {changes}"
         )
     })
 }

@@ -133,7 +133,7 @@ fn only_ephemeral_containers(new: &mut Value, old: &Value) {
     set_or_remove(new.entry("spec"), "ephemeralContainers", containers);
 }
 
-/// `/resize` writes only the resources and resize policies of containers that were there.
+/// `/resize` writes only the pod's resources, and those and the resize policies of containers that were there.
 fn only_resources(new: &mut Value, old: &Value) {
     let sent = new["spec"].clone();
     if LISTS.iter().any(|list| names(&sent[*list]) != names(&old["spec"][*list])) {
@@ -152,6 +152,10 @@ fn only_resources(new: &mut Value, old: &Value) {
             }
         }
     }
+    if !sent["resources"].is_null() {
+        new.entry("spec").set("resources", sent["resources"].clone());
+    }
+    document::default::pod_level_resources(new);
 }
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];

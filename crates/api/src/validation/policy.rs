@@ -174,7 +174,7 @@ fn scope_selector(check: &mut Check, spec: &Value, path: &Path) {
             check.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
         for _ in misapplied(scope, spec) {
-            let selector = shown_selector(&spec["scopeSelector"]);
+            let selector = super::internal::shown_as(&spec["scopeSelector"], "io.k8s.api.core.v1.ScopeSelector");
             check.invalid(&at, selector, "unsupported scope applied to resource");
         }
         let values = expression["values"].items();
@@ -201,19 +201,6 @@ fn scope_selector(check: &mut Check, spec: &Value, path: &Path) {
     for _ in CONFLICTS.iter().filter(|(a, b)| has(a) && has(b)) {
         check.invalid(&at, shown(&spec["scopes"]), "conflicting scopes");
     }
-}
-
-/// As Go prints the internal type.
-fn shown_selector(selector: &Value) -> Shown {
-    let expression = |e: &Value| {
-        let mut shown = Value::map();
-        for (field, member) in [("scopeName", "ScopeName"), ("operator", "Operator"), ("values", "Values")] {
-            shown.set(member, e[field].clone());
-        }
-        shown
-    };
-    let expressions: Vec<Value> = selector["matchExpressions"].items().iter().map(expression).collect();
-    shown(&Value::of([("MatchExpressions", Value::list(expressions))]))
 }
 
 fn is_quota_resource(name: &str) -> bool {
