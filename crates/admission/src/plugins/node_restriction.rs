@@ -79,6 +79,9 @@ fn claim_status(me: &str, review: &Review<'_>) -> Result<(), Status> {
         for field in ["resourceVersion", "managedFields"] {
             object.entry("metadata").remove(field);
         }
+        for field in ["kind", "apiVersion"] {
+            object.remove(field);
+        }
         object
     };
     let (new, old) = (stripped(review.new_object()), stripped(review.old_object()));
