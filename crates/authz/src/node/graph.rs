@@ -16,6 +16,7 @@ type Place = Arc<str>;
 /// What a pod refers to in its own namespace: (resource, name).
 type References = BTreeSet<(&'static str, Box<str>)>;
 
+#[derive(PartialEq)]
 struct Pod {
     node: Arc<str>,
     namespace: Box<str>,
@@ -35,7 +36,8 @@ struct Volume {
 #[derive(Clone, Default)]
 pub struct Graph {
     pods: HashMap<Place, Arc<Pod>>,
-    nodes: HashMap<Arc<str>, OrdMap<Place, Arc<Pod>>>,
+    /// How many pods of a node refer to an object: found by key, however many pods the node has.
+    uses: HashMap<Arc<str>, u32>,
     volumes: HashMap<Arc<str>, Volume>,
     /// Volumes by the secrets they name.
     secrets: HashMap<Place, OrdMap<Arc<str>, ()>>,
@@ -48,8 +50,7 @@ impl Graph {
 
     /// Whether a pod of the node refers to this object, for secrets also through a volume.
     pub fn uses(&self, node: &str, resource: &str, namespace: &str, name: &str) -> bool {
-        let direct = self.pods_of(node).any(|pod| *pod.namespace == *namespace && pod.refers(resource, name));
-        direct
+        self.uses.contains_key(use_key(node, resource, namespace, name).as_str())
             || (resource == "secrets"
                 && self.volumes_with(namespace, name).any(|volume| self.uses_volume(node, volume)))
     }
@@ -58,11 +59,7 @@ impl Graph {
     pub fn uses_volume(&self, node: &str, name: &str) -> bool {
         let Some(volume) = self.volumes.get(name) else { return false };
         let Some((namespace, claim)) = volume.claim.split_once('/') else { return false };
-        self.pods_of(node).any(|pod| *pod.namespace == *namespace && pod.refers("persistentvolumeclaims", claim))
-    }
-
-    fn pods_of(&self, node: &str) -> impl Iterator<Item = &Arc<Pod>> {
-        self.nodes.get(node).into_iter().flat_map(|pods| pods.values())
+        self.uses.contains_key(use_key(node, "persistentvolumeclaims", namespace, claim).as_str())
     }
 
     fn volumes_with(&self, namespace: &str, secret: &str) -> impl Iterator<Item = &Arc<str>> {
@@ -87,16 +84,24 @@ impl Graph {
 
     fn change_pod(&mut self, key: &Key, new: Option<Pod>) {
         let place = place(&key.namespace, &key.name);
-        if let Some(old) = self.pods.remove(&place)
-            && let Some(pods) = self.nodes.get_mut(&old.node)
-        {
-            pods.remove(&place);
-            if pods.is_empty() {
-                self.nodes.remove(&old.node);
+        let old = self.pods.get(&place);
+        if old.map(|pod| &**pod) == new.as_ref() {
+            return;
+        }
+        if let Some(old) = self.pods.remove(&place) {
+            for key in old.uses() {
+                match self.uses.get_mut(key.as_str()) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => {
+                        self.uses.remove(key.as_str());
+                    }
+                }
             }
         }
         if let Some(pod) = new.map(Arc::new) {
-            self.nodes.entry(pod.node.clone()).or_default().insert(place.clone(), pod.clone());
+            for key in pod.uses() {
+                *self.uses.entry(key.into()).or_default() += 1;
+            }
             self.pods.insert(place, pod);
         }
     }
@@ -123,6 +128,11 @@ fn place(namespace: &str, name: &str) -> Place {
     format!("{namespace}/{name}").into()
 }
 
+/// None of the parts can hold the separators.
+fn use_key(node: &str, resource: &str, namespace: &str, name: &str) -> String {
+    [node, " ", resource, " ", namespace, "/", name].concat()
+}
+
 impl Pod {
     fn of(object: &Object) -> Option<Pod> {
         let node = object.field("spec.nodeName");
@@ -135,8 +145,8 @@ impl Pod {
         Some(Pod { node: node.into(), namespace: object.key.namespace.clone(), references })
     }
 
-    fn refers(&self, resource: &str, name: &str) -> bool {
-        self.references.iter().any(|(r, n)| *r == resource && **n == *name)
+    fn uses(&self) -> impl Iterator<Item = String> {
+        self.references.iter().map(|(resource, name)| use_key(&self.node, resource, &self.namespace, name))
     }
 }
 
