@@ -23,6 +23,8 @@ pub struct Parts {
     pub signer: issuer::TokenSigner,
     /// `--allow-privileged`.
     pub allow_privileged: bool,
+    /// How long tokens may live.
+    pub tokens: registry::TokenPolicy,
     /// `--service-cluster-ip-range`.
     pub service_range: (IpAddr, u8),
     pub published: Published,
@@ -74,8 +76,12 @@ pub async fn assemble(parts: Parts) -> Result<Assembled, StartError> {
         sink: parts.sink,
     });
     let gate = Arc::new(gate);
-    let config =
-        registry::Config { service_range: parts.service_range, audiences, allow_privileged: parts.allow_privileged };
+    let config = registry::Config {
+        service_range: parts.service_range,
+        audiences,
+        allow_privileged: parts.allow_privileged,
+        tokens: parts.tokens,
+    };
     let registry = Registry::new(config, gate.clone(), store.clone(), writer, Arc::new(parts.signer));
     let passage = gate
         .enter(insiders.api_server(), Attributes::resource("create", "", "v1", "namespaces", "", ""))

@@ -9,10 +9,13 @@ use futures::Stream;
 use futures::stream::BoxStream;
 use http_body::{Frame, SizeHint};
 
+use crate::handler::Tail;
+
 /// The body of one response.
 pub(crate) enum Body {
     Full(Option<Bytes>),
-    Pieces(BoxStream<'static, Bytes>),
+    /// With what is to be counted at its end.
+    Pieces(BoxStream<'static, Bytes>, Option<Tail>),
 }
 
 impl Body {
@@ -27,7 +30,7 @@ impl Body {
 
     /// Pieces leave one by one; the end of the stream is the end of the body.
     pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Body::Pieces(Box::pin(stream))
+        Body::Pieces(Box::pin(stream), None)
     }
 }
 
@@ -38,7 +41,12 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Body::Pieces(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|b| Ok(Frame::data(b)))),
+            Body::Pieces(stream, tail) => stream.as_mut().poll_next(cx).map(|next| {
+                if let (Some(tail), Some(piece)) = (tail, &next) {
+                    tail.size += piece.len() as u64;
+                }
+                next.map(|b| Ok(Frame::data(b)))
+            }),
         }
     }
 
@@ -49,7 +57,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Body::Pieces(_) => SizeHint::default(),
+            Body::Pieces(..) => SizeHint::default(),
         }
     }
 }

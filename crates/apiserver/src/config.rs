@@ -1,5 +1,6 @@
 //! What the server is told once, at start.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ pub struct Config {
     pub server_address: String,
     /// Version of this program, the suffix of `gitVersion`.
     pub version: String,
-    /// Reading requests at once; beyond that 429.
+    /// Reading requests at once; beyond that 429; 0: no bound.
     pub max_requests_in_flight: usize,
     /// Writing requests at once.
     pub max_mutating_requests_in_flight: usize,
@@ -23,12 +24,20 @@ pub struct Config {
     pub max_body: usize,
     /// A request that is not long-running and not done by then is answered 504.
     pub request_timeout: Duration,
+    /// How long the server goes on as before after it was told to end, so that balancers see `/readyz` fail.
+    pub shutdown_delay: Duration,
+    /// How long streams may take to finish after that.
+    pub drain: Duration,
+    /// Streams of one HTTP/2 connection at once.
+    pub max_streams: u32,
     /// Shortest time after which a watch without `timeoutSeconds` ends; up to twice that.
     pub min_watch_timeout: Duration,
     /// How logs, exec, attach and port-forward reach kubelets.
     pub kubelet: Option<Arc<KubeletClient>>,
     /// What the issuer publishes.
     pub issuer: IssuerDocuments,
+    /// Names and values of the process's flags as `/flagz` shows them; no secrets.
+    pub flags: BTreeMap<String, String>,
 }
 
 /// Where connections are taken.
@@ -53,6 +62,17 @@ pub struct Tls {
     pub key: Vec<u8>,
     /// Authorities whose client certificates may name users; several PEM bundles.
     pub client_authorities: Vec<Vec<u8>>,
+    pub min_version: TlsVersion,
+    /// Names of TLS 1.2 suites by IANA; empty: all that are sound. Those of TLS 1.3 are always on, as upstream's are.
+    pub cipher_suites: Vec<String>,
+}
+
+/// `--tls-min-version`; nothing older is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    #[default]
+    Tls12,
+    Tls13,
 }
 
 /// The identity with which kubelets are called.
@@ -84,9 +104,13 @@ impl Config {
             max_connections: 20_000,
             max_body: 3 * 1024 * 1024,
             request_timeout: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
+            drain: Duration::from_secs(10),
+            max_streams: 100,
             min_watch_timeout: Duration::from_secs(1800),
             kubelet: None,
             issuer: IssuerDocuments::default(),
+            flags: BTreeMap::new(),
         }
     }
 }

@@ -1,50 +1,66 @@
 //! `/healthz`, `/livez`, `/readyz` and their single checks. A check that upstream has and that is part of this server's
 //! start answers ok once the server is ready; `shutdown` fails as soon as the end has begun.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::StatusCode;
+use meta::goquote::quote;
 use registry::Query;
 
-/// Checks by the name under which upstream answers them.
-const COMMON: [&str; 33] = [
-    "ping",
-    "log",
-    "etcd",
-    "poststarthook/start-apiserver-admission-initializer",
-    "poststarthook/generic-apiserver-start-informers",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/storage-object-count-tracker-hook",
-    "poststarthook/start-apiextensions-informers",
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/start-cluster-authentication-info-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
-    "poststarthook/start-legacy-token-tracking-controller",
-    "poststarthook/start-service-ip-repair-controllers",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/bootstrap-controller",
-    "poststarthook/start-kubernetes-service-cidr-controller",
-    "poststarthook/start-kube-aggregator-informers",
-    "poststarthook/apiservice-status-local-available-controller",
-    "poststarthook/apiservice-status-remote-available-controller",
-    "poststarthook/apiservice-registration-controller",
-    "poststarthook/apiservice-discovery-controller",
-    "poststarthook/kube-apiserver-autoregistration",
-    "autoregister-completion",
-    "poststarthook/apiservice-openapi-controller",
-    "poststarthook/apiservice-openapiv3-controller",
-    "poststarthook/peer-endpoint-reconciler-controller",
-    "poststarthook/storage-readiness",
+use crate::metrics::Metrics;
+
+/// Which of the three a check belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    All,
+    /// `/readyz` alone.
+    Ready,
+    /// `/healthz` and `/livez`.
+    Alive,
+}
+
+/// Checks by the name under which upstream answers them, in its order.
+const CHECKS: [(&str, At); 37] = [
+    ("ping", At::All),
+    ("log", At::All),
+    ("loopback-serving-certificate", At::Alive),
+    ("etcd", At::All),
+    ("etcd-readiness", At::Ready),
+    ("informer-sync", At::Ready),
+    ("poststarthook/start-apiserver-admission-initializer", At::All),
+    ("poststarthook/generic-apiserver-start-informers", At::All),
+    ("poststarthook/priority-and-fairness-config-consumer", At::All),
+    ("poststarthook/priority-and-fairness-filter", At::All),
+    ("poststarthook/storage-object-count-tracker-hook", At::All),
+    ("poststarthook/start-apiextensions-informers", At::All),
+    ("poststarthook/start-apiextensions-controllers", At::All),
+    ("poststarthook/crd-informer-synced", At::All),
+    ("poststarthook/start-system-namespaces-controller", At::All),
+    ("poststarthook/peer-endpoint-reconciler-controller", At::All),
+    ("poststarthook/start-cluster-authentication-info-controller", At::All),
+    ("poststarthook/start-kube-apiserver-identity-lease-controller", At::All),
+    ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", At::All),
+    ("poststarthook/storage-readiness", At::All),
+    ("poststarthook/start-legacy-token-tracking-controller", At::All),
+    ("poststarthook/start-service-ip-repair-controllers", At::All),
+    ("poststarthook/rbac/bootstrap-roles", At::All),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", At::All),
+    ("poststarthook/priority-and-fairness-config-producer", At::All),
+    ("poststarthook/bootstrap-controller", At::All),
+    ("poststarthook/start-kubernetes-service-cidr-controller", At::All),
+    ("poststarthook/start-kube-aggregator-informers", At::All),
+    ("poststarthook/apiservice-status-local-available-controller", At::All),
+    ("poststarthook/apiservice-status-remote-available-controller", At::All),
+    ("poststarthook/apiservice-registration-controller", At::All),
+    ("poststarthook/apiservice-discovery-controller", At::All),
+    ("poststarthook/kube-apiserver-autoregistration", At::All),
+    ("autoregister-completion", At::All),
+    ("poststarthook/apiservice-openapi-controller", At::All),
+    ("poststarthook/apiservice-openapiv3-controller", At::All),
+    ("shutdown", At::Ready),
 ];
-const READY: [&str; 3] = ["etcd-readiness", "informer-sync", "shutdown"];
-const ALIVE: [&str; 1] = ["loopback-serving-certificate"];
 
 /// Whether the server may be sent requests.
 #[derive(Default)]
@@ -70,10 +86,10 @@ impl Health {
     }
 
     /// `None` when there is no such path.
-    pub(crate) fn answer(&self, path: &str, query: &Query) -> Option<HealthAnswer> {
+    pub(crate) fn answer(&self, path: &str, query: &Query, metrics: &Metrics) -> Option<HealthAnswer> {
         let (root, rest) = split(path)?;
-        if rest.is_empty() {
-            return Some(self.all(root, query));
+        if path.len() == root.len() + 1 {
+            return Some(self.all(root, query, metrics));
         }
         let check = checks(root).find(|c| *c == rest)?;
         Some(match self.passes(root, check) {
@@ -82,19 +98,29 @@ impl Health {
         })
     }
 
-    fn all(&self, root: &'static str, query: &Query) -> HealthAnswer {
-        let excluded: Vec<&str> = query.all("exclude").collect();
+    fn all(&self, root: &'static str, query: &Query, metrics: &Metrics) -> HealthAnswer {
+        let excluded: BTreeSet<&str> = query.all("exclude").collect();
+        let mut unknown = excluded.clone();
         let mut lines = String::new();
         let mut all_pass = true;
         for check in checks(root) {
             if excluded.contains(&check) {
+                unknown.remove(check);
                 lines.push_str(&format!("[+]{check} excluded: ok\n"));
-            } else if self.passes(root, check) {
-                lines.push_str(&format!("[+]{check} ok\n"));
-            } else {
-                all_pass = false;
-                lines.push_str(&format!("[-]{check} failed: reason withheld\n"));
+                continue;
             }
+            let passes = self.passes(root, check);
+            metrics.checked(check, root, passes);
+            all_pass &= passes;
+            lines.push_str(&match passes {
+                true => format!("[+]{check} ok\n"),
+                false => format!("[-]{check} failed: reason withheld\n"),
+            });
+        }
+        if !unknown.is_empty() {
+            let names: Vec<String> = unknown.into_iter().map(quote).collect();
+            let names = names.join(", ");
+            lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
         }
         if !all_pass {
             return failed(format!("{lines}{root} check failed\n"));
@@ -130,8 +156,8 @@ fn split(path: &str) -> Option<(&'static str, &str)> {
 }
 
 fn checks(root: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let more: &'static [&'static str] = if root == "readyz" { &READY } else { &ALIVE };
-    COMMON.iter().chain(more).copied()
+    let other = if root == "readyz" { At::Alive } else { At::Ready };
+    CHECKS.iter().filter(move |(_, at)| *at != other).map(|(name, _)| *name)
 }
 
 /// Every path that answers here, for the index.
@@ -148,7 +174,7 @@ mod tests {
     #[test]
     fn readiness_fails_first_and_liveness_goes_on() {
         let health = Health::default();
-        let code = |path: &str| health.answer(path, &Query::default()).map(|a| a.code.as_u16());
+        let code = |path: &str| health.answer(path, &Query::default(), &Metrics::default()).map(|a| a.code.as_u16());
         assert_eq!((code("/readyz"), code("/livez"), code("/readyz/etcd")), (Some(500), Some(200), Some(200)));
         health.set_ready(true);
         assert_eq!((code("/readyz"), code("/readyz/nonsense"), code("/readyz/shutdown")), (Some(200), None, Some(200)));
@@ -157,9 +183,13 @@ mod tests {
     #[test]
     fn verbose_lists_the_checks() {
         let health = Health::default();
-        let answer = health.answer("/livez", &Query::parse("verbose&exclude=etcd")).unwrap();
+        let answer = health
+            .answer("/livez", &Query::parse("verbose&exclude=etcd&exclude=x&exclude=a"), &Metrics::default())
+            .unwrap();
         let text = String::from_utf8(answer.text.to_vec()).unwrap();
-        assert!(text.starts_with("[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n"), "{text}");
-        assert!(text.ends_with("livez check passed\n"));
+        let begin = "[+]ping ok\n[+]log ok\n[+]loopback-serving-certificate ok\n[+]etcd excluded: ok\n";
+        assert!(text.starts_with(begin), "{text}");
+        let end = "no matches for \"a\", \"x\"\nlivez check passed\n";
+        assert!(text.ends_with(end), "{text}");
     }
 }

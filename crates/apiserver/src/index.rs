@@ -2,7 +2,9 @@
 //! authorization, like everything else.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method};
 use meta::Status;
 use meta::status::push_json_string;
@@ -10,21 +12,24 @@ use meta::status::push_json_string;
 use crate::body::Body;
 use crate::discovery::{AGGREGATED, Aggregated};
 use crate::handler::{Handler, Head};
+use crate::metrics::Metrics;
 use crate::negotiate::{self, DiscoveryForm, Form, Offer};
 use crate::respond::{self, Reply};
-use crate::{health, openapi};
+use crate::{health, openapi, zpages};
 
 /// Answers a request whose path names no resource.
 pub(crate) fn answer(handler: &Handler, head: &Head) -> Reply {
     let path = head.route.attributes.path.as_str();
+    match path {
+        "/metrics" => return metrics(handler, head, Metrics::reset, |handler| crate::metrics::text(handler)),
+        "/metrics/slis" => return metrics(handler, head, Metrics::reset_slis, |handler| handler.metrics.slis()),
+        "/flagz" => return zpages::flagz(handler, head),
+        "/statusz" => return zpages::statusz(handler, head),
+        _ => {}
+    }
     let bare = path.trim_end_matches('/');
     match bare {
         "" => root(handler, head),
-        "/metrics" => respond::plain(
-            200,
-            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-            Body::full(handler.metrics.text()),
-        ),
         "/version" => only_get(head, |head| json(head, version(&handler.config.version))),
         "/api" | "/apis" => discovery_root(handler, head, bare),
         "/openid/v1/jwks" => only_get(head, |head| keys(handler, head)),
@@ -34,7 +39,7 @@ pub(crate) fn answer(handler: &Handler, head: &Head) -> Reply {
 }
 
 fn other(handler: &Handler, head: &Head, path: &str, bare: &str) -> Reply {
-    if let Some(answer) = handler.health.answer(bare, &head.query) {
+    if let Some(answer) = handler.health.answer(path, &head.query, &handler.metrics) {
         let mut reply = respond::plain(answer.code.as_u16(), "text/plain; charset=utf-8", Body::full(answer.text));
         if answer.nosniff {
             reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -136,21 +141,57 @@ fn version(own: &str) -> String {
     out + "}"
 }
 
-fn root(handler: &Handler, head: &Head) -> Reply {
+/// Counters as text; DELETE begins anew.
+fn metrics(handler: &Handler, head: &Head, reset: fn(&Metrics), text: fn(&Handler) -> String) -> Reply {
+    if head.method == Method::DELETE {
+        reset(&handler.metrics);
+        return respond::plain(200, "text/plain; charset=utf-8", Body::full("metrics reset\n"));
+    }
+    let text = text(handler).into_bytes();
+    let mut reply = match negotiate::takes_gzip(&head.headers) {
+        true => {
+            let mut reply = respond::plain(200, "", Body::full(respond::compress(&text)));
+            reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reply
+        }
+        false => respond::plain(200, "", Body::full(text)),
+    };
+    let escaping = negotiate::metrics_escaping(&head.headers);
+    let kind = format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}");
+    if let Ok(kind) = HeaderValue::from_str(&kind) {
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    if let Some(start) = crate::metrics::start_time() {
+        let name = HeaderName::from_static("process-start-time-unix");
+        reply.headers_mut().insert(name, HeaderValue::from(start as i64));
+    }
+    reply
+}
+
+/// Every path that is served besides objects, in order.
+pub(crate) fn paths(handler: &Handler) -> Vec<String> {
     let mut paths: Vec<String> = handler.discovery.paths().map(str::to_owned).collect();
     paths.extend(health::paths());
     let fixed = [
         "/.well-known/openid-configuration",
         "/apis/",
+        "/flagz",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
         "/openid/v1/jwks",
+        "/statusz",
         "/version",
     ];
     paths.extend(fixed.map(str::to_owned));
     paths.sort();
+    paths
+}
+
+fn root(handler: &Handler, head: &Head) -> Reply {
+    let paths = paths(handler);
     let mut body = String::from("{\"paths\":[");
     for (n, path) in paths.iter().enumerate() {
         body.push_str(if n == 0 { "" } else { "," });
@@ -164,7 +205,7 @@ fn root(handler: &Handler, head: &Head) -> Reply {
 }
 
 fn issuer(handler: &Handler) -> Reply {
-    cacheable(respond::plain(200, "application/json", Body::full(handler.config.issuer.configuration.clone())))
+    cacheable(respond::plain(200, "application/json", Body::full(handler.issuer.read().configuration.clone())))
 }
 
 fn keys(handler: &Handler, head: &Head) -> Reply {
@@ -174,7 +215,7 @@ fn keys(handler: &Handler, head: &Head) -> Reply {
     if !accept.is_empty() && !accept.split(',').any(fits) {
         return head.refuse(&negotiate::no_representation(&[TYPE]));
     }
-    cacheable(respond::plain(200, TYPE, Body::full(handler.config.issuer.keys.clone())))
+    cacheable(respond::plain(200, TYPE, Body::full(handler.issuer.read().keys.clone())))
 }
 
 fn cacheable(mut reply: Reply) -> Reply {

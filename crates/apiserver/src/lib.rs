@@ -7,6 +7,7 @@
 pub mod assembly;
 mod body;
 pub mod config;
+mod counted;
 mod discovery;
 mod frames;
 mod handler;
@@ -29,8 +30,9 @@ mod shape;
 mod tls;
 mod tunnel;
 mod watch;
+mod zpages;
 
 pub use assembly::{Assembled, Parts, StartError, assemble, issuer_documents};
-pub use config::{Config, IssuerDocuments, KubeletClient, Listener, Range, Tls};
-pub use server::{BindError, Server, Shutdown};
+pub use config::{Config, IssuerDocuments, KubeletClient, Listener, Range, Tls, TlsVersion};
+pub use server::{BindError, Reload, Server, Shutdown};
 pub use tls::TlsError;

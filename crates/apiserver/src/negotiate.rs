@@ -248,6 +248,59 @@ pub(crate) fn discovery(headers: &HeaderMap) -> Result<DiscoveryForm, Status> {
     if clauses.is_empty() { Ok(DiscoveryForm::Legacy) } else { Err(cannot_make()) }
 }
 
+/// The form of `/flagz` and `/statusz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ZPage {
+    Text,
+    Object { encoding: Encoding, version: &'static str },
+}
+
+/// Negotiates them: text, or an object of this kind that is asked for with its version.
+///
+/// # Errors
+/// 406 when nothing that is accepted can be made.
+pub(crate) fn zpage(headers: &HeaderMap, kind: &str) -> Result<ZPage, Status> {
+    let accept = header(headers, &ACCEPT);
+    let form = |clause: &Clause<'_>| {
+        let encodings = [("json", Encoding::Json), ("yaml", Encoding::Yaml)];
+        let encoding = encodings.into_iter().find(|(sub, _)| clause.matches("application", sub)).map(|(_, e)| e);
+        let version = ["v1alpha1", "v1beta1"].into_iter().find(|v| *v == clause.param("v"));
+        match (encoding, version, clause.transformation()) {
+            (Some(encoding), Some(version), Some((wanted, "config.k8s.io", _))) if wanted == kind => {
+                Some(ZPage::Object { encoding, version })
+            }
+            (_, _, None) if clause.matches("text", "plain") => Some(ZPage::Text),
+            _ => None,
+        }
+    };
+    if accept.trim().is_empty() {
+        return Ok(ZPage::Text);
+    }
+    clauses(accept).iter().find_map(form).ok_or_else(|| {
+        Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml, text/plain",
+        )
+    })
+}
+
+/// Whether the text of metrics may hold any UTF-8 in names, as the client puts it.
+pub(crate) fn metrics_escaping(headers: &HeaderMap) -> &'static str {
+    let clauses = clauses(header(headers, &ACCEPT));
+    let text = clauses.iter().find(|c| c.kind == "text" && c.subkind == "plain");
+    match text.map(|c| c.param("escaping")).unwrap_or_default() {
+        "allow-utf-8" => "allow-utf-8",
+        "dots" => "dots",
+        "values" => "values",
+        _ => "underscores",
+    }
+}
+
+/// Whether the body may be compressed, in the way that the library of metrics reads it.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let tokens = header(headers, &ACCEPT_ENCODING).split(',');
+    tokens.map(|t| t.split(';').next().unwrap_or_default().trim()).any(|t| t == "gzip")
+}
+
 /// One entry of an Accept header.
 struct Clause<'a> {
     kind: &'a str,
@@ -326,6 +379,29 @@ fn clause(text: &str) -> Option<Clause<'_>> {
         }
     }
     Some(clause)
+}
+
+#[cfg(test)]
+mod zpage_tests {
+    use super::*;
+
+    #[test]
+    fn a_zpage_is_text_unless_its_object_is_asked_for() {
+        let check = |accept: &str, want: Option<ZPage>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(zpage(&headers, "Statusz").ok(), want, "{accept}");
+        };
+        let object = |encoding, version| Some(ZPage::Object { encoding, version });
+        check("", Some(ZPage::Text));
+        check("*/*", Some(ZPage::Text));
+        check("text/plain", Some(ZPage::Text));
+        check("application/json", None);
+        check("application/json;as=Statusz;v=v1beta1;g=config.k8s.io", object(Encoding::Json, "v1beta1"));
+        check("application/yaml;as=Statusz;v=v1alpha1;g=config.k8s.io", object(Encoding::Yaml, "v1alpha1"));
+        check("application/json;as=Flagz;v=v1beta1;g=config.k8s.io", None);
+        check("application/json;as=Statusz;v=v1;g=config.k8s.io,text/plain;q=0.5", Some(ZPage::Text));
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::negotiate::{self, Encoding, Form, Offer, Shape};
 use crate::respond::{self, Reply};
 use crate::route::Action;
 use crate::shape::Maker;
-use crate::{leftover, limits, list, tunnel, watch};
+use crate::{leftover, list, tunnel, watch};
 
 /// One call of a resource that is served.
 pub(crate) struct Call<'a> {
@@ -29,10 +29,6 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(crate) fn is_long_running(&self) -> bool {
-        limits::is_long_running(self.head)
-    }
-
     pub(crate) async fn answer(self, body: &mut Incoming, extensions: http::Extensions, notes: &mut Notes) -> Reply {
         match self.carry_out(body, extensions, notes).await {
             Ok(reply) => reply,
@@ -46,7 +42,11 @@ impl Call<'_> {
         extensions: http::Extensions,
         notes: &mut Notes,
     ) -> Result<Reply, Status> {
-        notes.warnings.extend(self.deprecation());
+        if let Some(warning) = self.deprecation() {
+            let subresource = self.row.subresource(&self.head.route.attributes.subresource).map_or("", |s| s.name);
+            self.handler.metrics.deprecated(self.row, subresource);
+            notes.warnings.push(warning);
+        }
         let patch = self.patch_kind()?;
         self.offer().check(&self.head.headers)?;
         let registry = &self.handler.registry;

@@ -11,22 +11,25 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::RwLock;
 use registry::Registry;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::body::Body;
-use crate::config::{Config, Listener};
+use crate::config::{Config, IssuerDocuments, Listener, Tls};
 use crate::handler::Handler;
 use crate::tls::{self, TlsError};
 
 /// How long a client may take to shake hands, and to send the head of a request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(32);
-/// How long requests may take to finish after the shutdown began.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How often the end looks whether requests have finished.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +43,32 @@ pub enum BindError {
 /// The API server, its addresses taken but nothing served yet.
 pub struct Server {
     listeners: Vec<(TcpListener, Listener)>,
-    acceptor: TlsAcceptor,
+    tls: Arc<RwLock<Arc<ServerConfig>>>,
     connections: Arc<Semaphore>,
     handler: Arc<Handler>,
+}
+
+/// Changes what a running server presents. Cheap to clone.
+#[derive(Clone)]
+pub struct Reload {
+    tls: Arc<RwLock<Arc<ServerConfig>>>,
+    handler: Arc<Handler>,
+}
+
+impl Reload {
+    /// Another serving certificate, other authorities of clients: for connections from now on.
+    ///
+    /// # Errors
+    /// They cannot be used; nothing is changed.
+    pub fn tls(&self, tls: &Tls) -> Result<(), TlsError> {
+        *self.tls.write() = tls::server_config(tls)?;
+        Ok(())
+    }
+
+    /// Other documents of the issuer.
+    pub fn issuer(&self, documents: IssuerDocuments) {
+        *self.handler.issuer.write() = documents;
+    }
 }
 
 /// Says when the server has to end; dropping it ends the server, too.
@@ -66,7 +92,7 @@ impl Server {
     /// # Errors
     /// An address that is taken, a certificate that cannot be read.
     pub async fn bind(config: Config, registry: Arc<Registry>) -> Result<Server, BindError> {
-        let acceptor = TlsAcceptor::from(tls::server_config(&config.tls)?);
+        let tls = Arc::new(RwLock::new(tls::server_config(&config.tls)?));
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let address = listener.address;
@@ -74,7 +100,7 @@ impl Server {
             listeners.push((socket, listener.clone()));
         }
         let connections = Arc::new(Semaphore::new(config.max_connections));
-        Ok(Server { listeners, acceptor, connections, handler: Arc::new(Handler::new(config, registry)) })
+        Ok(Server { listeners, tls, connections, handler: Arc::new(Handler::new(config, registry)) })
     }
 
     /// The addresses that were taken, in the order of the configuration (a port 0 is resolved).
@@ -82,28 +108,55 @@ impl Server {
         self.listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
     }
 
-    /// Serves until the shutdown begins, then lets requests finish.
+    /// What can be changed while it runs.
+    pub fn reload(&self) -> Reload {
+        Reload { tls: self.tls.clone(), handler: self.handler.clone() }
+    }
+
+    /// Serves until the shutdown begins. Then, in this order: `/readyz` fails while everything goes on for the delay; no
+    /// new connections, watches end; requests finish within their time and streams within theirs; the rest is cut.
     pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
-        self.handler.set_shutdown(shutdown.clone());
+        let (stop, stopped) = watch::channel(false);
+        self.handler.set_shutdown(stopped.clone());
         self.handler.health.set_ready(true);
         let mut tasks = JoinSet::new();
         for (socket, listener) in self.listeners {
             let accept = Accept {
                 listener,
-                acceptor: self.acceptor.clone(),
+                tls: self.tls.clone(),
                 connections: self.connections.clone(),
                 handler: self.handler.clone(),
-                shutdown: shutdown.clone(),
+                shutdown: stopped.clone(),
             };
             tasks.spawn(accept.run(socket));
         }
-        // an error means that the handle was dropped
-        let _ = shutdown.wait_for(|ended| *ended).await;
-        self.handler.health.set_ready(false);
-        let drained = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!("requests did not finish in time, their connections are cut");
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                // an error means that the handle was dropped
+                _ = shutdown.wait_for(|ended| *ended) => break,
+                _ = seconds.tick() => self.handler.limits.tick(),
+            }
         }
+        self.handler.health.set_ready(false);
+        tokio::time::sleep(self.handler.config.shutdown_delay).await;
+        stop.send_replace(true);
+        self.handler.tunnels.close();
+        let drained = async {
+            while tasks.join_next().await.is_some() {}
+            self.handler.tunnels.wait().await;
+        };
+        if tokio::time::timeout(self.handler.config.drain, drained).await.is_ok() {
+            return;
+        }
+        let left = self.handler.config.request_timeout.saturating_sub(self.handler.config.drain);
+        let finished = async {
+            while self.handler.limits.busy() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(left, finished).await;
+        tracing::warn!("streams did not finish in time, their connections are cut");
     }
 }
 
@@ -111,7 +164,7 @@ impl Server {
 #[derive(Clone)]
 struct Accept {
     listener: Listener,
-    acceptor: TlsAcceptor,
+    tls: Arc<RwLock<Arc<ServerConfig>>>,
     connections: Arc<Semaphore>,
     handler: Arc<Handler>,
     shutdown: watch::Receiver<bool>,
@@ -130,10 +183,7 @@ impl Accept {
             match next {
                 (Ok(slot), Ok((stream, peer))) if self.listener.takes(peer.ip()) => {
                     let this = self.clone();
-                    open.spawn(async move {
-                        this.connection(stream, peer).await;
-                        drop(slot);
-                    });
+                    open.spawn(this.connection(stream, peer, slot));
                 }
                 (Ok(_), Ok((_, peer))) => {
                     tracing::debug!(%peer, "connection from a source that this listener does not serve")
@@ -150,25 +200,23 @@ impl Accept {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let stream = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
+        let Some(stream) = self.shake_hands(stream, peer).await else {
+            return self.handler.metrics.tls_handshake_errors.inc();
         };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let connection = Arc::new(self.handler.connection(peer, chain));
+        let connection = Arc::new(self.handler.connection(peer, chain, slot));
         let service = service_fn(|request: http::Request<Incoming>| {
             let (handler, connection) = (self.handler.clone(), connection.clone());
             async move { Ok::<http::Response<Body>, Infallible>(handler.handle(request, &connection).await) }
         });
-        let builder = builder();
+        let builder = builder(self.handler.config.max_streams);
         let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let result = tokio::select! {
             result = serving.as_mut() => result,
-            _ = ended(&mut self.shutdown) => {
+            () = ended_or_closed(&mut self.shutdown, &connection.close) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -177,21 +225,38 @@ impl Accept {
             tracing::debug!(%peer, %error, "connection ended with an error");
         }
     }
+
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<TlsStream<TcpStream>> {
+        let acceptor = TlsAcceptor::from(self.tls.read().clone());
+        match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+        }
+        None
+    }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(max_streams: u32) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(1 << 20);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(max_streams)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1 << 20)
         .max_header_list_size(1 << 20)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(15));
     builder
+}
+
+async fn ended_or_closed(shutdown: &mut watch::Receiver<bool>, close: &Notify) {
+    tokio::select! {
+        () = ended(shutdown) => {}
+        () = close.notified() => {}
+    }
 }
 
 async fn ended(shutdown: &mut watch::Receiver<bool>) {

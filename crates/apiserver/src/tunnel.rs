@@ -1,9 +1,12 @@
 //! Logs, exec, attach and port-forward of pods: the request goes on to the kubelet of the pod's node, its answer comes
 //! back as it is. Exec and its like upgrade both connections and then copy bytes; what they mean is the kubelet's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use document::Value;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyDataStream, BodyExt as _, Empty};
@@ -11,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use meta::{Attributes, GroupResource, Key, Status};
+use parking_lot::Mutex;
 use registry::Query;
 
 use crate::body::Body;
@@ -269,11 +273,27 @@ fn upgrade_headers(from: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// Joins the two upgraded connections and lets bytes pass until one ends.
+/// Bytes that pass both ways between two upgraded connections. Goes with the answer to whoever keeps account of it.
+#[derive(Clone)]
+pub(crate) struct Tunnel(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Tunnel {
+    fn new(passing: impl Future<Output = ()> + Send + 'static) -> Self {
+        Tunnel(Arc::new(Mutex::new(Some(Box::pin(passing)))))
+    }
+
+    /// The work itself, once.
+    pub(crate) fn take(self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().take()
+    }
+}
+
+/// Joins the two upgraded connections: bytes pass until one ends.
 fn joined(ours: OnUpgrade, mut answer: Response<Incoming>) -> Reply {
     let headers = answer.headers().clone();
     let theirs = hyper::upgrade::on(&mut answer);
-    tokio::spawn(async move {
+    let mut reply = respond::plain(101, "", Body::empty());
+    reply.extensions_mut().insert(Tunnel::new(async move {
         let (client, kubelet) = match tokio::try_join!(ours, theirs) {
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "a stream could not be upgraded"),
@@ -282,8 +302,7 @@ fn joined(ours: OnUpgrade, mut answer: Response<Incoming>) -> Reply {
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut kubelet).await {
             tracing::debug!(%error, "a stream ended with an error");
         }
-    });
-    let mut reply = respond::plain(101, "", Body::empty());
+    }));
     for (name, value) in &headers {
         if *name == CONNECTION || *name == UPGRADE || is_stream_header(name) {
             reply.headers_mut().append(name.clone(), value.clone());

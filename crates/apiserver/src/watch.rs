@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, Sleep, sleep_until};
 
 use crate::body::Body;
 use crate::frames::{self, Recent};
+use crate::metrics::Events;
 use crate::resource::Call;
 use crate::respond::{self, Reply};
 use crate::shape::Maker;
@@ -36,6 +37,7 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
         maker: maker.with_row(watch.resource),
         columns_sent: false,
         recent: call.handler.recent.clone(),
+        events: call.handler.metrics.events(call.row.group, call.row.version, call.row.plural),
         initial: watch.initial.into_iter(),
         initial_end: watch.initial_end,
         watcher: watch.watcher,
@@ -69,6 +71,8 @@ struct Stream {
     /// A Table's columns have been said.
     columns_sent: bool,
     recent: Arc<Recent>,
+    /// Where what is sent is counted.
+    events: Arc<Events>,
     initial: std::vec::IntoIter<Arc<Object>>,
     /// The end of `initial` is still to be said, by a bookmark of this revision.
     initial_end: Option<Revision>,
@@ -87,7 +91,11 @@ impl Stream {
             biased;
             event = self.watcher.next() => event?,
             () = self.deadline.as_mut() => return None,
-            () = tick(&mut self.bookmarks) => return Some(frames::bookmark(&self.maker, self.watcher.revision(), false).into()),
+            () = tick(&mut self.bookmarks) => {
+                let bookmark = frames::bookmark(&self.maker, self.watcher.revision(), false);
+                self.events.observe(bookmark.len() as u64);
+                return Some(bookmark.into());
+            }
         };
         let first = self.frame(&event);
         // what is there already goes along
@@ -107,21 +115,27 @@ impl Stream {
     fn beginning(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         for object in self.initial.by_ref() {
+            let before = out.len();
             frames::push(&self.maker, EventKind::Added, &object, !self.columns_sent, &mut out);
+            self.events.observe((out.len() - before) as u64);
             self.columns_sent = true;
             if out.len() >= PIECE {
                 return Some(out.into());
             }
         }
         if let Some(revision) = self.initial_end.take() {
-            out.extend(frames::bookmark(&self.maker, revision, true));
+            let bookmark = frames::bookmark(&self.maker, revision, true);
+            self.events.observe(bookmark.len() as u64);
+            out.extend(bookmark);
         }
         (!out.is_empty()).then(|| out.into())
     }
 
     fn frame(&mut self, event: &Event) -> Bytes {
         let columns = !std::mem::replace(&mut self.columns_sent, true);
-        self.recent.frame(&self.maker, event, columns)
+        let frame = self.recent.frame(&self.maker, event, columns);
+        self.events.observe(frame.len() as u64);
+        frame
     }
 }
 

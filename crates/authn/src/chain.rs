@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
+use meta::metrics::{Distribution, Histogram};
 use meta::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 use meta::{Key, Time, UserInfo};
 use store::View;
@@ -10,10 +12,16 @@ use store::View;
 use crate::bootstrap_token;
 use crate::keys::PublicKeys;
 use crate::request_header::{Link, RequestHeader};
-use crate::service_account::ServiceAccounts;
+use crate::service_account::{ServiceAccounts, TokenUses};
 use crate::static_tokens::StaticTokens;
 use crate::x509::{ClientCertificates, Peer};
 use crate::{bearer, x509};
+
+/// Seconds: half an hour to a year.
+const LIVES: [u64; 14] = [
+    0, 1800, 3600, 7200, 21_600, 43_200, 86_400, 172_800, 345_600, 604_800, 2_592_000, 7_776_000, 15_552_000,
+    31_104_000,
+];
 
 /// What a request shows of its sender.
 #[derive(Clone, Copy)]
@@ -50,11 +58,20 @@ impl Authenticated {
 /// Why a credential is bad: for logs and TokenReview, never for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(pub String);
+pub struct Refusal(
+    pub String,
+    /// The Secret of a legacy token that was just used though it is marked invalid, for its last-used label.
+    pub Option<Key>,
+);
 
 impl Refusal {
     pub fn new(text: impl Into<String>) -> Self {
-        Refusal(text.into())
+        Refusal(text.into(), None)
+    }
+
+    pub(crate) fn using(mut self, secret: Key) -> Self {
+        self.1 = Some(secret);
+        self
     }
 }
 
@@ -92,11 +109,14 @@ pub struct Config {
 }
 
 /// All authenticators in order.
+///
+/// Authorities and keys can be replaced while it is asked; a question sees the old ones or the new ones.
 pub struct Chain {
-    certificates: Option<ClientCertificates>,
-    request_header: Option<Link>,
+    certificates: ArcSwapOption<ClientCertificates>,
+    request_header: ArcSwapOption<Link>,
     static_tokens: StaticTokens,
     service_accounts: ServiceAccounts,
+    certificate_lives: Histogram<15>,
     audiences: Vec<String>,
     bootstrap_tokens: bool,
     anonymous: bool,
@@ -107,20 +127,11 @@ impl Chain {
     /// # Errors
     /// A certificate authority that cannot be read, or one that is both for clients and for proxies of any name.
     pub fn new(config: Config) -> Result<Self, x509::BadAuthority> {
-        let certificates = match config.client_authorities.is_empty() {
-            true => None,
-            false => Some(ClientCertificates::new(&config.client_authorities)?),
-        };
-        if let Some(proxy) = &config.request_header
-            && proxy.allowed_names.is_empty()
-            && proxy.authorities.iter().any(|a| config.client_authorities.contains(a))
-        {
-            return Err(x509::BadAuthority::AnyName);
-        }
-        let request_header = config.request_header.map(Link::new).transpose()?;
+        let (certificates, request_header) = links(&config.client_authorities, config.request_header)?;
         Ok(Chain {
-            certificates,
-            request_header,
+            certificates: ArcSwapOption::new(certificates),
+            request_header: ArcSwapOption::new(request_header),
+            certificate_lives: Histogram::new(&LIVES),
             static_tokens: config.static_tokens,
             service_accounts: ServiceAccounts::new(config.service_accounts, config.audiences.clone()),
             audiences: config.audiences,
@@ -128,6 +139,36 @@ impl Chain {
             anonymous: config.anonymous,
             clock: Time::now,
         })
+    }
+
+    /// Believes these authorities of clients and proxies from now on, and no others.
+    ///
+    /// # Errors
+    /// As [`Chain::new`]; nothing is changed.
+    pub fn replace_authorities(
+        &self,
+        clients: &[Vec<u8>],
+        proxy: Option<RequestHeader>,
+    ) -> Result<(), x509::BadAuthority> {
+        let (certificates, request_header) = links(clients, proxy)?;
+        self.certificates.store(certificates);
+        self.request_header.store(request_header);
+        Ok(())
+    }
+
+    /// Accepts ServiceAccount tokens of these keys from now on, and of no others.
+    pub fn replace_keys(&self, keys: PublicKeys) {
+        self.service_accounts.replace_keys(keys);
+    }
+
+    /// How often which tokens of ServiceAccounts were used.
+    pub fn tokens(&self) -> &TokenUses {
+        self.service_accounts.uses()
+    }
+
+    /// Bounds and counts of the seconds that were left to client certificates when they were used.
+    pub fn certificate_lives(&self) -> (&'static [u64], Distribution) {
+        (&LIVES, self.certificate_lives.read())
     }
 
     /// The same chain with another clock, for tests.
@@ -195,16 +236,21 @@ impl Chain {
     }
 
     fn by_proxy(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
-        match (&self.request_header, request.peer) {
-            (Some(link), Some(peer)) => link.authenticate(peer, request.headers, (self.clock)()),
-            _ => Finding::NotMine,
+        let Some(peer) = request.peer else { return Finding::NotMine };
+        match &*self.request_header.load() {
+            Some(link) => link.authenticate(peer, request.headers, (self.clock)()),
+            None => Finding::NotMine,
         }
     }
 
     fn by_certificate(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
-        match (&self.certificates, request.peer) {
-            (Some(certificates), Some(peer)) => certificates.authenticate(peer, (self.clock)()),
-            _ => Finding::NotMine,
+        let Some(peer) = request.peer else { return Finding::NotMine };
+        match &*self.certificates.load() {
+            Some(certificates) => {
+                let count = |left: i64| self.certificate_lives.observe(u64::try_from(left).unwrap_or_default());
+                certificates.authenticate(peer, (self.clock)(), count)
+            }
+            None => Finding::NotMine,
         }
     }
 
@@ -232,11 +278,11 @@ impl Chain {
             };
         }
         let now = (self.clock)();
-        let mut reasons = vec![bearer::INVALID.to_owned()];
+        let mut reasons = vec![Refusal::new(bearer::INVALID)];
         match self.service_accounts.authenticate(token, wanted, view, now) {
             Finding::Known(found) => return Finding::Known(found),
             Finding::NotMine => {}
-            Finding::Refused(refusal) => reasons.push(refusal.0),
+            Finding::Refused(refusal) => reasons.push(refusal),
         }
         if self.bootstrap_tokens
             && let Some(user) = bootstrap_token::authenticate(token, view, now)
@@ -244,7 +290,7 @@ impl Chain {
         {
             return Finding::Known(Authenticated { audiences, ..Authenticated::new(user) });
         }
-        Finding::Refused(join(reasons.into_iter().map(Refusal).collect()))
+        Finding::Refused(join(reasons))
     }
 
     /// Audiences of a mechanism that knows none: ours, as far as they are asked for. `None`: not good for what is asked.
@@ -254,13 +300,27 @@ impl Chain {
     }
 }
 
+type Links = (Option<Arc<ClientCertificates>>, Option<Arc<Link>>);
+
+fn links(clients: &[Vec<u8>], proxy: Option<RequestHeader>) -> Result<Links, x509::BadAuthority> {
+    if let Some(proxy) = &proxy
+        && proxy.allowed_names.is_empty()
+        && proxy.authorities.iter().any(|a| clients.contains(a))
+    {
+        return Err(x509::BadAuthority::AnyName);
+    }
+    let certificates = (!clients.is_empty()).then(|| ClientCertificates::new(clients)).transpose()?;
+    Ok((certificates.map(Arc::new), proxy.map(Link::new).transpose()?.map(Arc::new)))
+}
+
 fn join(mut refusals: Vec<Refusal>) -> Refusal {
     match refusals.len() {
         0 => Refusal::new("no credentials"),
         1 => refusals.remove(0),
         _ => {
+            let used = refusals.iter_mut().find_map(|r| r.1.take());
             let texts: Vec<String> = refusals.into_iter().map(|r| r.0).collect();
-            Refusal(format!("[{}]", texts.join(", ")))
+            Refusal(format!("[{}]", texts.join(", ")), used)
         }
     }
 }

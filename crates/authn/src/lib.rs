@@ -14,6 +14,7 @@ pub mod x509;
 pub use chain::{Authenticated, Chain, Config, Finding, Refusal, Request, ServiceAccountConfig};
 pub use keys::PublicKeys;
 pub use request_header::RequestHeader;
+pub use service_account::TokenUses;
 pub use static_tokens::StaticTokens;
 pub use x509::Peer;
 

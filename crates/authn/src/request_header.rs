@@ -40,7 +40,7 @@ impl Link {
         };
         let allowed = &self.names.allowed_names;
         if !allowed.is_empty() && !allowed.contains(&verified.common_name) {
-            return Finding::Refused(Refusal(format!(
+            return Finding::Refused(Refusal::new(format!(
                 "x509: subject with cn={} is not in the allowed list",
                 verified.common_name
             )));

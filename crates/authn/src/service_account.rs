@@ -7,11 +7,14 @@ mod legacy;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use meta::metrics::Counter;
 use meta::{Time, UserInfo};
 use parking_lot::Mutex;
 use store::View;
 
 use crate::chain::{Authenticated, Finding, Refusal, ServiceAccountConfig};
+use crate::keys::PublicKeys;
 use crate::static_tokens::hash;
 use jwt::{Claims, Token};
 
@@ -21,9 +24,26 @@ const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 const GENERATION: usize = 4096;
 
 pub(crate) struct ServiceAccounts {
-    config: ServiceAccountConfig,
+    issuers: Vec<String>,
+    keys: ArcSwap<PublicKeys>,
+    uses: TokenUses,
     audiences: Vec<String>,
     signatures: Mutex<Signatures>,
+}
+
+/// How often which tokens were used, by upstream's names.
+#[derive(Debug, Default)]
+pub struct TokenUses {
+    /// Without an audience of their own.
+    pub legacy: Counter,
+    pub legacy_manual: Counter,
+    /// Of a Secret that its account lists.
+    pub legacy_auto: Counter,
+    /// Of a Secret that is marked invalid.
+    pub legacy_invalid: Counter,
+    /// Later than the hour after which they should have been refreshed.
+    pub stale: Counter,
+    pub valid: Counter,
 }
 
 /// Claims of tokens whose signature held, by the token's hash. Says nothing of their life.
@@ -35,7 +55,24 @@ struct Signatures {
 
 impl ServiceAccounts {
     pub(crate) fn new(config: ServiceAccountConfig, audiences: Vec<String>) -> Self {
-        ServiceAccounts { config, audiences, signatures: Mutex::default() }
+        ServiceAccounts {
+            issuers: config.issuers,
+            keys: ArcSwap::from_pointee(config.keys),
+            uses: TokenUses::default(),
+            audiences,
+            signatures: Mutex::default(),
+        }
+    }
+
+    /// What was signed by a key that is gone is forgotten with it.
+    pub(crate) fn replace_keys(&self, keys: PublicKeys) {
+        let mut signatures = self.signatures.lock();
+        self.keys.store(Arc::new(keys));
+        *signatures = Signatures::default();
+    }
+
+    pub(crate) fn uses(&self) -> &TokenUses {
+        &self.uses
     }
 
     pub(crate) fn authenticate(&self, token: &str, wanted: &[String], view: &View, now: Time) -> Finding {
@@ -58,17 +95,22 @@ impl ServiceAccounts {
         }
         let Some(parsed) = Token::parse(token) else { return Ok(None) };
         let issuer = &parsed.claims.iss;
-        if issuer != LEGACY_ISSUER && !self.config.issuers.contains(issuer) {
+        if issuer != LEGACY_ISSUER && !self.issuers.contains(issuer) {
             return Ok(None);
         }
-        if !self.config.keys.knows(&parsed.kid) {
+        let keys = self.keys.load_full();
+        if !keys.knows(&parsed.kid) {
             return Err(Refusal::new("invalid signature, no keys found"));
         }
-        if !self.config.keys.verify(&parsed.kid, &parsed.alg, parsed.message, &parsed.signature) {
+        if !keys.verify(&parsed.kid, &parsed.alg, parsed.message, &parsed.signature) {
             return Err(Refusal::new("go-jose/go-jose: error in cryptographic primitive"));
         }
         let claims = Arc::new(parsed.claims);
-        self.signatures.lock().insert(id, claims.clone());
+        let mut signatures = self.signatures.lock();
+        // not what keys said that have been replaced meanwhile
+        if Arc::ptr_eq(&keys, &self.keys.load()) {
+            signatures.insert(id, claims.clone());
+        }
         Ok(Some(claims))
     }
 
@@ -83,6 +125,7 @@ impl ServiceAccounts {
         let mut annotations = Vec::new();
         let own: &[String] = if claims.aud.is_empty() {
             annotations.push(("authentication.k8s.io/legacy-token", claims.sub.clone()));
+            self.uses.legacy.inc();
             &self.audiences
         } else {
             &claims.aud
@@ -92,12 +135,12 @@ impl ServiceAccounts {
             let shown = |list: &[String]| list.iter().map(|s| meta::goquote::quote(s)).collect::<Vec<_>>().join(" ");
             let text =
                 format!("token audiences [{}] is invalid for the target audiences [{}]", shown(own), shown(wanted));
-            return Err(Refusal(text));
+            return Err(Refusal::new(text));
         }
         let mut found = if claims.iss == LEGACY_ISSUER {
-            legacy::validate(token, claims, view)?
+            legacy::validate(token, claims, view, &self.uses)?
         } else {
-            bound::validate(claims, view, now)?
+            bound::validate(claims, view, now, &self.uses)?
         };
         found.audiences = audiences;
         found.annotations.splice(0..0, annotations);

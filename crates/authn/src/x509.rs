@@ -1,6 +1,7 @@
 //! Client certificates: the connection takes any that its sender can prove to hold; here their authority, purpose and
 //! time are checked, once per connection, and the subject becomes a user.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -41,8 +42,15 @@ pub enum BadAuthority {
 #[derive(Debug)]
 pub struct Peer {
     chain: Vec<CertificateDer<'static>>,
-    client: OnceLock<Outcome>,
-    proxy: OnceLock<Outcome>,
+    client: OnceLock<Checked>,
+    proxy: OnceLock<Checked>,
+}
+
+/// What became of a check, and which authorities made it.
+#[derive(Debug)]
+struct Checked {
+    by: u64,
+    outcome: Outcome,
 }
 
 /// Which authority a check was made against.
@@ -52,7 +60,7 @@ pub(crate) enum Purpose {
     Proxy,
 }
 
-type Outcome = Result<Verified, Refusal>;
+type Outcome = Result<Arc<Verified>, Refusal>;
 
 /// A certificate whose chain holds.
 #[derive(Clone, Debug)]
@@ -70,7 +78,7 @@ impl Peer {
         (!chain.is_empty()).then(|| Peer { chain, client: OnceLock::new(), proxy: OnceLock::new() })
     }
 
-    fn outcome(&self, purpose: Purpose) -> &OnceLock<Outcome> {
+    fn checked(&self, purpose: Purpose) -> &OnceLock<Checked> {
         match purpose {
             Purpose::Client => &self.client,
             Purpose::Proxy => &self.proxy,
@@ -83,6 +91,8 @@ impl Peer {
 pub(crate) struct Authorities {
     verifier: Arc<dyn ClientCertVerifier>,
     purpose: Purpose,
+    /// Another for each set of authorities.
+    id: u64,
 }
 
 impl Authorities {
@@ -94,13 +104,16 @@ impl Authorities {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|_| BadAuthority::Nothing)?;
-        Ok(Authorities { verifier, purpose })
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Ok(Authorities { verifier, purpose, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// The verified leaf; the chain is checked once per connection, times at every call.
-    pub(crate) fn verify<'p>(&self, peer: &'p Peer, now: Time) -> Result<&'p Verified, Refusal> {
-        let outcome = peer.outcome(self.purpose).get_or_init(|| self.check(&peer.chain, now));
-        let verified = outcome.as_ref().map_err(Clone::clone)?;
+    /// The verified leaf; the chain is checked once per connection, times at every call. A connection that is older than
+    /// these authorities is checked every time.
+    pub(crate) fn verify(&self, peer: &Peer, now: Time) -> Result<Arc<Verified>, Refusal> {
+        let check = || Checked { by: self.id, outcome: self.check(&peer.chain, now) };
+        let checked = peer.checked(self.purpose).get_or_init(check);
+        let verified = if checked.by == self.id { checked.outcome.clone()? } else { self.check(&peer.chain, now)? };
         if now.0 < verified.not_before || now.0 > verified.not_after {
             return Err(failed(&peer.chain, "x509: certificate has expired or is not yet valid"));
         }
@@ -118,12 +131,12 @@ impl Authorities {
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|_| Refusal::new("the certificate cannot be read"))?;
         let validity = parsed.validity();
-        Ok(Verified {
+        Ok(Arc::new(Verified {
             common_name: common_name(&parsed),
             user: user(&parsed, leaf).map(Arc::new),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
-        })
+        }))
     }
 }
 
@@ -133,7 +146,7 @@ fn failed(chain: &[CertificateDer<'static>], reason: &str) -> Refusal {
         .and_then(|leaf| X509Certificate::from_der(leaf).ok())
         .map(|(_, c)| c.tbs_certificate.serial.to_string())
         .unwrap_or_default();
-    Refusal(format!("verifying certificate SN={serial}, SKID=, AKID= failed: {reason}"))
+    Refusal::new(format!("verifying certificate SN={serial}, SKID=, AKID= failed: {reason}"))
 }
 
 /// The last one, if there are several.
@@ -174,12 +187,17 @@ impl ClientCertificates {
         Ok(ClientCertificates(Authorities::new(authorities, Purpose::Client)?))
     }
 
-    pub(crate) fn authenticate(&self, peer: &Peer, now: Time) -> Finding {
-        match self.0.verify(peer, now) {
-            Err(refusal) => Finding::Refused(refusal),
-            Ok(verified) if verified.common_name.is_empty() => Finding::NotMine,
-            Ok(Verified { user: Ok(user), .. }) => Finding::Known(Authenticated::new(user.clone())),
-            Ok(Verified { user: Err(refusal), .. }) => Finding::Refused(refusal.clone()),
+    /// `count` takes the seconds that are left to a good certificate.
+    pub(crate) fn authenticate(&self, peer: &Peer, now: Time, count: impl FnOnce(i64)) -> Finding {
+        let verified = match self.0.verify(peer, now) {
+            Err(refusal) => return Finding::Refused(refusal),
+            Ok(verified) => verified,
+        };
+        count(verified.not_after - now.0);
+        match &verified.user {
+            _ if verified.common_name.is_empty() => Finding::NotMine,
+            Ok(user) => Finding::Known(Authenticated::new(user.clone())),
+            Err(refusal) => Finding::Refused(refusal.clone()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use meta::UserInfo;
+use meta::metrics::Counter;
 use meta::user::MASTERS;
 use store::View;
 
@@ -45,12 +46,42 @@ impl FromStr for Mode {
 /// Authorizers in order. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Chain {
-    links: Arc<[Arc<dyn Authorizer>]>,
+    links: Arc<[Link]>,
+}
+
+/// An authorizer and how often it had the last word.
+struct Link {
+    authorizer: Arc<dyn Authorizer>,
+    allowed: Counter,
+    denied: Counter,
+}
+
+/// How often one authorizer decided in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decisions {
+    /// As `--authorization-mode` says it.
+    pub type_: &'static str,
+    pub name: &'static str,
+    /// `allowed` or `denied`.
+    pub decision: &'static str,
+    pub count: u64,
 }
 
 impl Chain {
     pub fn new(links: impl IntoIterator<Item = Arc<dyn Authorizer>>) -> Self {
-        Chain { links: links.into_iter().collect() }
+        let link = |authorizer| Link { authorizer, allowed: Counter::default(), denied: Counter::default() };
+        Chain { links: links.into_iter().map(link).collect() }
+    }
+
+    /// How often which authorizer allowed or denied something; those that never did are left out.
+    pub fn decisions(&self) -> Vec<Decisions> {
+        let of = |link: &Link| {
+            let name = link.authorizer.name();
+            let made =
+                |decision, counter: &Counter| Decisions { type_: type_of(name), name, decision, count: counter.get() };
+            [made("allowed", &link.allowed), made("denied", &link.denied)]
+        };
+        self.links.iter().flat_map(of).filter(|made| made.count > 0).collect()
     }
 
     /// The authorizers that `modes` names. `rbac` and `node` hang on the store's observers and are given.
@@ -77,12 +108,17 @@ impl Authorizer for Chain {
         }
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for link in self.links.iter() {
-            let decision = link.authorize(ask, view);
+            let decision = link.authorizer.authorize(ask, view);
+            match decision.verdict {
+                Verdict::Allow => link.allowed.inc(),
+                Verdict::Deny => link.denied.inc(),
+                Verdict::NoOpinion => {}
+            }
             if decision.verdict != Verdict::NoOpinion {
                 return decision;
             }
             if !decision.reason.is_empty() {
-                reasons.push(format!("{}: {}", link.name(), decision.reason));
+                reasons.push(format!("{}: {}", link.authorizer.name(), decision.reason));
             }
             errors.extend(decision.error);
         }
@@ -92,7 +128,7 @@ impl Authorizer for Chain {
     fn rules_for(&self, user: &UserInfo, namespace: &str, view: &View) -> Rules {
         let (mut all, mut errors) = (Rules::default(), Vec::new());
         for link in self.links.iter() {
-            let rules = link.rules_for(user, namespace, view);
+            let rules = link.authorizer.rules_for(user, namespace, view);
             all.resource.extend(rules.resource);
             all.non_resource.extend(rules.non_resource);
             all.incomplete |= rules.incomplete;
@@ -102,6 +138,16 @@ impl Authorizer for Chain {
         }
         all.error = aggregate(errors).unwrap_or_default();
         all
+    }
+}
+
+fn type_of(name: &'static str) -> &'static str {
+    match name {
+        "node" => "Node",
+        "rbac" => "RBAC",
+        "alwaysallow" => "AlwaysAllow",
+        "alwaysdeny" => "AlwaysDeny",
+        other => other,
     }
 }
 

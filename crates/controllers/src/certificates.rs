@@ -1,10 +1,12 @@
 //! The three loops of CertificateSigningRequests: approve those of nodes whose users may have that, sign what is approved
-//! for upstream's own signers, remove what is old.
+//! for upstream's own signers, remove what is old. Beside them the cleaner of pods' requests and the trust bundle.
 
 mod approver;
 mod cleaner;
+pub(crate) mod pod_request_cleaner;
 mod request;
 mod signer;
+pub(crate) mod trust_bundle;
 
 use std::sync::Arc;
 
@@ -25,7 +27,11 @@ pub(crate) fn start_approver(tasks: &mut Tasks, _: &Config, world: &World) {
 
 pub(crate) fn start_signer(tasks: &mut Tasks, config: &Config, world: &World) {
     if let Some(sign) = config.sign_certificate.clone() {
-        start(tasks, world, signer::Signer { api: world.api.clone(), sign });
+        start(
+            tasks,
+            world,
+            signer::Signer { api: world.api.clone(), sign, signers: config.certificate_signers.clone() },
+        );
     }
 }
 

@@ -29,8 +29,16 @@ pub(crate) enum Command {
         resource: Resource,
         namespace: String,
         name: String,
+        /// Empty: whichever has the name.
         uid: String,
         propagation: &'static str,
+    },
+    /// Only if it is still this revision.
+    DeleteUnchanged {
+        resource: Resource,
+        namespace: String,
+        name: String,
+        revision: String,
     },
 }
 
@@ -50,18 +58,28 @@ impl Command {
                 forgive(patched, Status::is_not_found)
             }
             Command::Delete { resource, namespace, name, uid, propagation } => {
-                let options = doc!({
-                    "kind": "DeleteOptions",
-                    "apiVersion": "v1",
-                    "preconditions": {"uid": uid},
-                    "propagationPolicy": propagation
-                });
-                let call = Call { body: Some(options), ..Call::new(Verb::Delete, &resource, &namespace, &name) };
-                // a conflict: another object has the name now
-                forgive(api.call(call).await, |e| e.is_not_found() || e.is_conflict())
+                let mut options = doc!({"propagationPolicy": propagation});
+                if !uid.is_empty() {
+                    options.set("preconditions", doc!({"uid": uid}));
+                }
+                delete(api, &resource, &namespace, &name, options).await
+            }
+            Command::DeleteUnchanged { resource, namespace, name, revision } => {
+                let options = doc!({"preconditions": {"resourceVersion": revision}});
+                delete(api, &resource, &namespace, &name, options).await
             }
         }
     }
+}
+
+async fn delete(api: &Api, resource: &Resource, namespace: &str, name: &str, wanted: Value) -> Result<(), Status> {
+    let mut options = doc!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    for (member, value) in wanted.members() {
+        options.set(member.to_owned(), value.clone());
+    }
+    let call = Call { body: Some(options), ..Call::new(Verb::Delete, resource, namespace, name) };
+    // a conflict: another object has the name now, or it has changed
+    forgive(api.call(call).await, |e| e.is_not_found() || e.is_conflict())
 }
 
 /// The namespace is on its way out: nothing more is to be made in it.

@@ -8,6 +8,7 @@ mod clusterrole_aggregation;
 mod command;
 mod driver;
 mod garbage_collector;
+mod legacy_token_cleaner;
 mod namespace;
 mod protection;
 mod resourcequota;
@@ -17,6 +18,7 @@ mod serviceaccount;
 mod token_secret;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::Api;
 use meta::UserInfo;
@@ -35,9 +37,18 @@ pub struct Config {
     pub root_ca: Arc<str>,
     /// Makes tokens for Secrets of the ServiceAccount token type; `None`: none are made.
     pub sign_legacy_token: Option<SignLegacyToken>,
+    /// Every ServiceAccount gets a token Secret that it lists, as before 1.24.
+    pub automatic_token_secrets: bool,
+    /// `--legacy-service-account-token-clean-up-period`.
+    pub legacy_token_clean_up_period: Duration,
     /// Signs certificates for approved requests; `None`: none are signed.
     pub sign_certificate: Option<SignCertificate>,
+    /// For which of upstream's signers certificates are signed.
+    pub certificate_signers: Arc<[String]>,
 }
+
+/// Upstream's `--legacy-service-account-token-clean-up-period`.
+pub const CLEAN_UP_PERIOD: Duration = Duration::from_secs(8760 * 3600);
 
 /// The name under which `run` reads for all loops, and writes token Secrets.
 pub const MANAGER: &str = "kube-controller-manager";
@@ -84,6 +95,16 @@ const CONTROLLERS: &[Controller] = &[
         account: "generic-garbage-collector",
         start: garbage_collector::start,
     },
+    Controller {
+        name: "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        account: "kube-apiserver-serving-clustertrustbundle-publisher",
+        start: certificates::trust_bundle::start,
+    },
+    Controller {
+        name: "legacy-serviceaccount-token-cleaner-controller",
+        account: "legacy-service-account-token-cleaner",
+        start: legacy_token_cleaner::start,
+    },
     Controller { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
     Controller {
         name: "persistentvolume-protection-controller",
@@ -96,6 +117,11 @@ const CONTROLLERS: &[Controller] = &[
         start: protection::start_claims,
     },
     Controller { name: "resourcequota-controller", account: "resourcequota-controller", start: resourcequota::start },
+    Controller {
+        name: "podcertificaterequest-cleaner-controller",
+        account: "podcertificaterequestcleaner",
+        start: certificates::pod_request_cleaner::start,
+    },
     Controller {
         name: "root-ca-certificate-publisher-controller",
         account: "root-ca-cert-publisher",

@@ -1,6 +1,8 @@
 //! serviceaccount-token-controller: a Secret of type `kubernetes.io/service-account-token` holds a token of its
 //! ServiceAccount, the namespace and the certificate authority, and goes with its ServiceAccount.
 
+mod automatic;
+
 use std::sync::Arc;
 
 use base64::Engine;
@@ -55,6 +57,17 @@ pub(crate) fn start(tasks: &mut Tasks, config: &Config, world: &World) {
         }
     });
     tasks.work(1, &references, &Arc::new(References { api: world.api.clone() }));
+    if let Some(sign) = config.sign_legacy_token.clone().filter(|_| config.automatic_token_secrets) {
+        let queue = WorkQueue::new();
+        let changed = queue.clone();
+        accounts.on_change(move |change| {
+            if change.new.is_some() {
+                changed.add((change.key.namespace.to_string(), change.key.name.to_string()));
+            }
+        });
+        let (api, root_ca, accounts) = (world.api.clone(), config.root_ca.clone(), accounts.clone());
+        tasks.work(1, &queue, &Arc::new(automatic::AutomaticSecrets { api, root_ca, sign, accounts }));
+    }
     let (gone, of_account) = (queue.clone(), secrets.clone());
     accounts.on_change(move |change| {
         for secret in of_account.by(&format!("{}/{}", change.key.namespace, change.key.name)) {

@@ -33,6 +33,15 @@ pub struct Parts {
     pub sink: Sink,
 }
 
+/// A request whose sender is not known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unauthenticated {
+    /// 401.
+    pub status: Status,
+    /// The Secret of a legacy token that is marked invalid: its use is noted all the same.
+    pub used_secret: Option<meta::Key>,
+}
+
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) modes: impersonation::Modes,
@@ -52,12 +61,12 @@ impl Gate {
     ///
     /// # Errors
     /// 401 for a bad credential.
-    pub fn authenticate(&self, request: &authn::Request<'_>) -> Result<Caller, Status> {
+    pub fn authenticate(&self, request: &authn::Request<'_>) -> Result<Caller, Unauthenticated> {
         match self.0.parts.authenticators.authenticate(request, &self.view()) {
             Ok(found) => Ok(Caller::from_request(found, request.headers)),
             Err(refusal) => {
                 tracing::debug!(%refusal, "unauthenticated");
-                Err(Status::unauthorized())
+                Err(Unauthenticated { status: Status::unauthorized(), used_secret: refusal.1 })
             }
         }
     }

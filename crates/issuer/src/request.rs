@@ -17,7 +17,8 @@ const BACKDATE: i64 = 300;
 /// A life below this is not shortened by the backdating.
 const SHORT: i64 = 8 * 3600;
 const LEAST: i64 = 600;
-const YEAR: i64 = 365 * 86_400;
+/// Upstream's `--cluster-signing-duration`.
+pub const YEAR: i64 = 365 * 86_400;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -31,6 +32,8 @@ pub struct CertificateRequest<'a> {
     /// By the names of certificates.k8s.io.
     pub usages: &'a [String],
     pub seconds: Option<i64>,
+    /// `--cluster-signing-duration` in seconds: what is given when nothing is asked, and the most.
+    pub most: i64,
 }
 
 impl CertificateAuthority {
@@ -53,7 +56,7 @@ impl CertificateAuthority {
                 &serial()?,
                 &algorithm,
                 own.subject().as_raw(),
-                &validity(request.seconds, own.validity().not_after.timestamp())?,
+                &validity(request, own.validity().not_after.timestamp())?,
                 &name(&info.subject),
                 info.subject_pki.raw,
                 &extensions(&csr, request.usages, own.extensions())?,
@@ -117,12 +120,15 @@ fn serial() -> Result<Vec<u8>, CertificateError> {
 }
 
 /// A short life is as long as asked from now on, a long one includes the backdating; none outlives the authority.
-fn validity(seconds: Option<i64>, authority_ends: i64) -> Result<Vec<u8>, CertificateError> {
+fn validity(request: &CertificateRequest<'_>, authority_ends: i64) -> Result<Vec<u8>, CertificateError> {
     let now = Time::now().0;
     if now >= authority_ends {
         return Err(CertificateError::Expired);
     }
-    let life = seconds.map_or(YEAR, |s| s.clamp(LEAST, YEAR));
+    let life = match request.seconds {
+        Some(wanted) if wanted <= request.most => wanted.max(LEAST),
+        _ => request.most,
+    };
     let end = if life < SHORT { now + life } else { now + life - BACKDATE };
     Ok(tlv(SEQUENCE, &[&time(now - BACKDATE), &time(end.min(authority_ends))]))
 }
@@ -310,7 +316,12 @@ mod tests {
         let (authority, _) = CertificateAuthority::generate("ca")?;
         let usages: Vec<String> = usages.iter().map(|u| (*u).to_owned()).collect();
         let text = request("d\u{e9}v");
-        let pem = authority.sign_request(&CertificateRequest { request: text.as_bytes(), usages: &usages, seconds })?;
+        let pem = authority.sign_request(&CertificateRequest {
+            request: text.as_bytes(),
+            usages: &usages,
+            seconds,
+            most: YEAR,
+        })?;
         Ok((pem, authority.certificate().to_owned()))
     }
 
@@ -355,7 +366,7 @@ mod tests {
     fn what_cannot_be_read_is_refused() {
         assert!(matches!(sign(&["magic"], None), Err(CertificateError::Usage(_))));
         let (authority, _) = CertificateAuthority::generate("ca").unwrap();
-        let broken = CertificateRequest { request: b"hello", usages: &[], seconds: None };
+        let broken = CertificateRequest { request: b"hello", usages: &[], seconds: None, most: YEAR };
         assert!(matches!(authority.sign_request(&broken), Err(CertificateError::Request)));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use meta::status::push_json_string;
+use parking_lot::RwLock;
 
 use crate::keys::{KeyError, SigningKey, key_id};
 
@@ -48,14 +49,31 @@ pub struct Claims {
 #[derive(Clone, Debug)]
 pub struct TokenSigner {
     issuer: Arc<str>,
-    key: Arc<SigningKey>,
-    header: Arc<str>,
+    current: Arc<RwLock<Arc<Current>>>,
+}
+
+/// The key of the moment and the header that names it.
+#[derive(Debug)]
+struct Current {
+    key: SigningKey,
+    header: String,
+}
+
+impl Current {
+    fn new(key: SigningKey) -> Arc<Self> {
+        let header = format!(r#"{{"alg":"{}","kid":"{}"}}"#, key.algorithm(), key_id(key.public_der()));
+        Arc::new(Current { header: URL_SAFE_NO_PAD.encode(header), key })
+    }
 }
 
 impl TokenSigner {
     pub fn new(issuer: &str, key: SigningKey) -> Self {
-        let header = format!(r#"{{"alg":"{}","kid":"{}"}}"#, key.algorithm(), key_id(key.public_der()));
-        TokenSigner { issuer: issuer.into(), header: URL_SAFE_NO_PAD.encode(header).into(), key: Arc::new(key) }
+        TokenSigner { issuer: issuer.into(), current: Arc::new(RwLock::new(Current::new(key))) }
+    }
+
+    /// Signs with this key from now on, and so do all clones.
+    pub fn replace_key(&self, key: SigningKey) {
+        *self.current.write() = Current::new(key);
     }
 
     pub fn issuer(&self) -> &str {
@@ -63,8 +81,8 @@ impl TokenSigner {
     }
 
     /// SubjectPublicKeyInfo in DER: what `authn` and the key set get.
-    pub fn public_der(&self) -> &[u8] {
-        self.key.public_der()
+    pub fn public_der(&self) -> Vec<u8> {
+        self.current.read().key.public_der().to_vec()
     }
 
     /// # Errors
@@ -89,8 +107,9 @@ impl TokenSigner {
     }
 
     fn finish(&self, payload: &str) -> Result<String, KeyError> {
-        let mut token = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.key.sign(token.as_bytes())?;
+        let current = self.current.read().clone();
+        let mut token = format!("{}.{}", current.header, URL_SAFE_NO_PAD.encode(payload));
+        let signature = current.key.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(token)

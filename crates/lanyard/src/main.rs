@@ -2,14 +2,15 @@
 
 mod cluster;
 mod commands;
+mod files;
 mod flags;
 mod kubeconfig;
 mod logging;
+mod reload;
 mod server;
+mod signing;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 /// A write makes and drops some thousand small values: with the C library's allocator that is a third of its time, and
 /// what a burst of load took is not given back.
@@ -17,7 +18,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = flags::Command::parse();
+    let command = flags::Command::from_command_line();
     match commands::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

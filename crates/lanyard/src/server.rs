@@ -4,22 +4,23 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use apiserver::assembly::{Assembled, Parts, assemble, issuer_documents};
-use apiserver::config::{Config, KubeletClient, Listener, Tls};
+use apiserver::assembly::{Assembled, Parts, assemble};
+use apiserver::config::{Config, KubeletClient, Listener};
 use apiserver::local::Local;
 use client::Api;
-use issuer::{CertificateAuthority, Names, Pki, SigningKey, TokenSigner};
+use issuer::{Names, Pki, SigningKey, TokenSigner};
 use meta::UserInfo;
-use registry::bootstrap::{Published, first_address};
+use registry::bootstrap::first_address;
 use tokio::task::JoinHandle;
 
+use crate::files::{self, Files};
 use crate::flags::{ServerFlags, Storage};
 use crate::kubeconfig::{self, Access};
-
-/// Upstream's issuer under kubeadm.
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+use crate::reload::Reloader;
+use crate::signing::Authorities;
 
 /// What `up` adds to a server.
 #[derive(Clone, Debug, Default)]
@@ -38,10 +39,11 @@ pub(crate) struct Running {
     pub url: String,
     pub dir: PathBuf,
     root_ca: String,
-    /// Signs certificates for approved requests.
-    signing_authority: CertificateAuthority,
+    /// Sign certificates for approved requests.
+    authorities: Authorities,
     assembled: Arc<Loops>,
     serving: JoinHandle<()>,
+    reloading: JoinHandle<()>,
     loops: Vec<JoinHandle<()>>,
     shutdown: apiserver::server::Shutdown,
     stop_loops: tokio::sync::watch::Sender<bool>,
@@ -85,14 +87,22 @@ impl Running {
         log_flags_without_effect(flags);
         let service_range = service_range(flags)?;
         let pki = make_pki(flags, &dir, &node, service_range)?;
-        let signing = signing_key(flags, &dir)?;
-        let signing_authority = signing_authority(flags, &pki)?;
+        let signing = files::signing_key(flags, &dir)?;
+        let authorities = Authorities::read(flags, &pki)?;
         let files = Files::read(flags, &pki, &signing)?;
         let url = format!("https://{}", host_port(flags.bind_address, flags.secure_port));
         let parts = parts(flags, &node, &dir, &pki, &files, signing, service_range)?;
         let Assembled { server, registry, gate, store, insiders } = assemble(parts).await?;
         let assembled = Arc::new(Loops { registry, gate, insiders, store });
         let (shutdown, ends) = apiserver::server::Shutdown::new();
+        let reloader = Reloader {
+            flags: flags.clone(),
+            dir: dir.clone(),
+            pki: pki.clone(),
+            registry: assembled.registry.clone(),
+            server: server.reload(),
+            authorities: authorities.clone(),
+        };
         let serving = tokio::spawn(server.serve(ends));
         let (stop_loops, _) = tokio::sync::watch::channel(false);
         let mut running = Running {
@@ -100,9 +110,10 @@ impl Running {
             url,
             dir,
             root_ca: files.root_ca,
-            signing_authority,
+            authorities,
             assembled,
             serving,
+            reloading: tokio::spawn(reloader.run()),
             loops: Vec::new(),
             shutdown,
             stop_loops,
@@ -123,13 +134,14 @@ impl Running {
         }
     }
 
-    /// Ends in order: loops first, then the server, then the store.
+    /// Ends in order: `/readyz` fails at once; loops first, then the server, then the store.
     pub(crate) async fn stop(self) {
+        self.reloading.abort();
+        self.shutdown.begin();
         self.stop_loops.send_replace(true);
         for task in self.loops {
             let _ = task.await;
         }
-        self.shutdown.begin();
         let _ = self.serving.await;
         let store = self.assembled.store.clone();
         // waits until the log is closed
@@ -151,17 +163,17 @@ impl Running {
             let account = issuer::Reference { name: token.account, uid: token.account_uid };
             signer.sign_legacy(&token.namespace, &token.secret, &account).ok()
         };
-        let authority = self.signing_authority.clone();
-        let sign_certificate = move |wanted: &controllers::CertificateToSign| {
-            let (request, usages) = (&*wanted.request, &*wanted.usages);
-            let request = issuer::CertificateRequest { request, usages, seconds: wanted.seconds };
-            authority.sign_request(&request).map_err(|e| e.to_string())
-        };
+        let (authorities, signers) = (self.authorities.clone(), self.authorities.signers());
+        let most = i64::try_from(flags.cluster_signing_duration.as_secs()).unwrap_or(i64::MAX);
+        let sign_certificate = move |wanted: &controllers::CertificateToSign| authorities.sign(wanted, most);
         let config = controllers::Config {
             selection: controllers::Selection::parse(&flags.controllers)?,
             root_ca: self.root_ca.as_str().into(),
             sign_legacy_token: Some(Arc::new(sign)),
+            automatic_token_secrets: flags.legacy_service_account_token_auto_generation,
+            legacy_token_clean_up_period: flags.legacy_service_account_token_clean_up_period,
             sign_certificate: Some(Arc::new(sign_certificate)),
+            certificate_signers: signers.into(),
         };
         let loops = self.assembled.clone();
         let api_for = move |name: &str| loops.api(controllers::identity(name));
@@ -185,54 +197,6 @@ impl Running {
 async fn stopped(mut signal: tokio::sync::watch::Receiver<bool>) {
     // a sender that is gone means stop, too
     let _ = signal.wait_for(|stop| *stop).await;
-}
-
-/// Keys, certificates and tokens from the files that flags name.
-struct Files {
-    root_ca: String,
-    client_ca: Option<String>,
-    request_ca: Option<String>,
-    tokens: authn::StaticTokens,
-    /// DER of all keys that tokens are accepted from.
-    verification: Vec<Vec<u8>>,
-    tls: (String, String),
-}
-
-impl Files {
-    fn read(flags: &ServerFlags, pki: &Pki, signing: &SigningKey) -> anyhow::Result<Files> {
-        let mut verification = vec![signing.public_der().to_vec()];
-        for path in &flags.service_account_key_file {
-            let keys = issuer::keys::public_keys_from_pem(&read(path)?).with_context(|| path.display().to_string())?;
-            verification.extend(keys);
-        }
-        verification.dedup();
-        let tokens = match &flags.token_auth_file {
-            Some(path) => authn::StaticTokens::parse(&read(path)?).with_context(|| path.display().to_string())?,
-            None => Default::default(),
-        };
-        let tls = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
-            (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
-            _ => (pki.server.certificate.clone(), pki.server.key.clone()),
-        };
-        Ok(Files {
-            root_ca: match &flags.root_ca_file {
-                Some(path) => read(path)?,
-                None => pki.authority.certificate().to_owned(),
-            },
-            client_ca: flags.client_ca_file.as_deref().map(read).transpose()?,
-            request_ca: flags.requestheader_client_ca_file.as_deref().map(read).transpose()?,
-            tokens,
-            verification,
-            tls,
-        })
-    }
-}
-
-fn signing_key(flags: &ServerFlags, dir: &Path) -> anyhow::Result<SigningKey> {
-    match &flags.service_account_signing_key_file {
-        Some(path) => SigningKey::from_pem(&read(path)?).with_context(|| path.display().to_string()),
-        None => Ok(issuer::pki::ensure_token_key(&dir.join("pki"))?),
-    }
 }
 
 fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -> anyhow::Result<Pki> {
@@ -266,28 +230,22 @@ fn parts(
     signing: SigningKey,
     range: (IpAddr, u8),
 ) -> anyhow::Result<Parts> {
-    let issuers = if flags.service_account_issuer.is_empty() {
-        vec![ISSUER.to_owned()]
-    } else {
-        flags.service_account_issuer.clone()
-    };
+    let issuers = files::issuers(flags);
     let first = issuers.first().cloned().unwrap_or_default();
-    let audiences = if flags.api_audiences.is_empty() { vec![first.clone()] } else { flags.api_audiences.clone() };
-    let keys = files.verification.iter().map(Vec::as_slice);
+    let audiences = if flags.api_audiences.is_empty() { issuers.clone() } else { flags.api_audiences.clone() };
+    let static_tokens = match &flags.token_auth_file {
+        Some(path) => authn::StaticTokens::parse(&files::read(path)?).with_context(|| path.display().to_string())?,
+        None => Default::default(),
+    };
     let authn = authn::Config {
-        client_authorities: client_authorities(pki, files),
-        request_header: request_header(flags, files),
-        static_tokens: files.tokens.clone(),
-        service_accounts: authn::ServiceAccountConfig { issuers, keys: authn::PublicKeys::from_der(keys.clone())? },
+        client_authorities: files.client_authorities(pki),
+        request_header: files.request_header(flags),
+        static_tokens,
+        service_accounts: authn::ServiceAccountConfig { issuers, keys: files.verification_keys()? },
         audiences,
         bootstrap_tokens: flags.enable_bootstrap_token_auth,
         anonymous: flags.anonymous_auth,
     };
-    let keys_uri = format!(
-        "https://{}/openid/v1/jwks",
-        host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port)
-    );
-    let documents = issuer_documents(issuer::Discovery::new(&first, &keys_uri, keys));
     let modes: Result<Vec<authz::Mode>, _> = flags.authorization_mode.iter().map(|m| m.parse()).collect();
     Ok(Parts {
         log: open_log(flags.storage, dir)?,
@@ -297,11 +255,23 @@ fn parts(
         admission: admission_config(flags, node),
         signer: TokenSigner::new(&first, signing),
         allow_privileged: flags.allow_privileged,
+        tokens: token_policy(flags)?,
         service_range: range,
-        published: published(flags, pki, files),
+        published: files.published(flags, pki),
         sink: Arc::new(|_| {}),
-        server: server_config(flags, node, pki, files, documents),
+        server: server_config(flags, node, pki, files),
     })
+}
+
+fn token_policy(flags: &ServerFlags) -> anyhow::Result<registry::TokenPolicy> {
+    const LEAST: u64 = 3600;
+    const MOST: u64 = 1 << 32;
+    let longest = match flags.service_account_max_token_expiration.as_secs() {
+        0 => None,
+        LEAST..=MOST => i64::try_from(flags.service_account_max_token_expiration.as_secs()).ok(),
+        _ => bail!("--service-account-max-token-expiration must be between 1 hour and 2^32 seconds"),
+    };
+    Ok(registry::TokenPolicy { extend: flags.service_account_extend_token_expiration, longest })
 }
 
 /// NodeRestriction is on unless it is disabled by name: a node agent is part of every cluster here. (Upstream leaves it
@@ -318,25 +288,21 @@ fn admission_config(flags: &ServerFlags, node: &Node) -> admission::Config {
     admission::Config { enabled, disabled: flags.disable_admission_plugins.clone(), own_node }
 }
 
-fn server_config(
-    flags: &ServerFlags,
-    node: &Node,
-    pki: &Pki,
-    files: &Files,
-    issuer: apiserver::config::IssuerDocuments,
-) -> Config {
-    let mut authorities: Vec<Vec<u8>> = vec![pki.authority.certificate().into()];
-    authorities.extend(files.client_ca.iter().chain(&files.request_ca).map(|pem| pem.clone().into_bytes()));
-    let tls = Tls {
-        certificate: files.tls.0.clone().into(),
-        key: files.tls.1.clone().into(),
-        client_authorities: authorities,
-    };
-    let mut config =
-        Config::new(tls, host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port));
+fn server_config(flags: &ServerFlags, node: &Node, pki: &Pki, files: &Files) -> Config {
+    let own = host_port(flags.advertise_address.unwrap_or(flags.bind_address), flags.secure_port);
+    let mut config = Config::new(files.tls(flags, pki), own);
     config.listeners.push(Listener::open((flags.bind_address, flags.secure_port).into()));
     config.listeners.extend(node.pods_listener.clone());
-    config.issuer = issuer;
+    config.issuer = files.issuer_documents(flags);
+    config.max_requests_in_flight = flags.max_requests_inflight;
+    config.max_mutating_requests_in_flight = flags.max_mutating_requests_inflight;
+    config.request_timeout = flags.request_timeout;
+    config.min_watch_timeout = Duration::from_secs(flags.min_request_timeout);
+    config.shutdown_delay = flags.shutdown_delay_duration;
+    if flags.http2_max_streams_per_connection > 0 {
+        config.max_streams = flags.http2_max_streams_per_connection;
+    }
+    config.flags = flags.shown.clone();
     config.kubelet = Some(Arc::new(KubeletClient {
         certificate: pki.kubelet_client.certificate.clone().into(),
         key: pki.kubelet_client.key.clone().into(),
@@ -345,63 +311,11 @@ fn server_config(
     config
 }
 
-fn client_authorities(pki: &Pki, files: &Files) -> Vec<Vec<u8>> {
-    let mut list = vec![pki.authority.certificate_der()];
-    for pem in files.client_ca.iter() {
-        list.extend(issuer::authority::certificates_from_pem(pem));
-    }
-    list
-}
-
-fn request_header(flags: &ServerFlags, files: &Files) -> Option<authn::RequestHeader> {
-    let authorities = issuer::authority::certificates_from_pem(files.request_ca.as_deref()?);
-    Some(authn::RequestHeader {
-        authorities,
-        allowed_names: flags.requestheader_allowed_names.clone(),
-        username_headers: flags.requestheader_username_headers.clone(),
-        uid_headers: flags.requestheader_uid_headers.clone(),
-        group_headers: flags.requestheader_group_headers.clone(),
-        extra_prefixes: flags.requestheader_extra_headers_prefix.clone(),
-    })
-}
-
-fn published(flags: &ServerFlags, pki: &Pki, files: &Files) -> Published {
-    let client_ca = files.client_ca.clone().unwrap_or_else(|| pki.authority.certificate().to_owned());
-    let mut request_header = Vec::new();
-    if let Some(pem) = &files.request_ca {
-        request_header.push(("requestheader-client-ca-file", pem.clone()));
-        for (key, names) in [
-            ("requestheader-allowed-names", &flags.requestheader_allowed_names),
-            ("requestheader-username-headers", &flags.requestheader_username_headers),
-            ("requestheader-uid-headers", &flags.requestheader_uid_headers),
-            ("requestheader-group-headers", &flags.requestheader_group_headers),
-            ("requestheader-extra-headers-prefix", &flags.requestheader_extra_headers_prefix),
-        ] {
-            if !names.is_empty() || key != "requestheader-uid-headers" {
-                request_header
-                    .push((key, document::json::to_string(&document::Value::list(names.iter().map(String::as_str)))));
-            }
-        }
-    }
-    Published { client_ca, request_header, port: flags.secure_port }
-}
-
 fn open_log(storage: Storage, dir: &Path) -> anyhow::Result<Box<dyn store::Log>> {
     Ok(match storage {
         Storage::Memory => Box::new(store::log::Null),
         Storage::Sqlite => Box::new(store::log::Sqlite::open(dir.join("state.db"))?),
     })
-}
-
-/// The authority of the flags, else our own.
-fn signing_authority(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<CertificateAuthority> {
-    let (certificate, key) = match (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, None) => return Ok(pki.authority.clone()),
-        _ => anyhow::bail!("--cluster-signing-cert-file and --cluster-signing-key-file go together"),
-    };
-    let identity = issuer::Identity { certificate: read(certificate)?, key: read(key)? };
-    CertificateAuthority::load(&identity).with_context(|| certificate.display().to_string())
 }
 
 fn log_flags_without_effect(flags: &ServerFlags) {
@@ -442,10 +356,6 @@ fn parse_range(text: &str) -> anyhow::Result<(IpAddr, u8)> {
         Some((address @ IpAddr::V6(_), bits)) if (64..=126).contains(&bits) => Ok((address, bits)),
         _ => bail!("--service-cluster-ip-range: {text:?} is no usable range such as 10.0.0.0/24"),
     }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 pub(crate) fn host_port(host: IpAddr, port: u16) -> String {

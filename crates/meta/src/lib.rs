@@ -9,6 +9,7 @@ pub mod goquote;
 pub mod gvk;
 pub mod key;
 pub mod labels;
+pub mod metrics;
 pub mod names;
 pub mod quantity;
 pub mod random;

@@ -40,6 +40,22 @@ pub struct Config {
     pub audiences: Vec<String>,
     /// `--allow-privileged`.
     pub allow_privileged: bool,
+    pub tokens: TokenPolicy,
+}
+
+/// How long tokens of TokenRequest may live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPolicy {
+    /// `--service-account-extend-token-expiration`: a kubelet's token for a pod lives a year.
+    pub extend: bool,
+    /// `--service-account-max-token-expiration` in seconds.
+    pub longest: Option<i64>,
+}
+
+impl Default for TokenPolicy {
+    fn default() -> Self {
+        TokenPolicy { extend: true, longest: None }
+    }
 }
 
 /// One per server.
@@ -56,6 +72,8 @@ pub struct Registry {
     pub(crate) quotas: companion::Turns,
     /// The server itself.
     pub(crate) system: std::sync::OnceLock<gate::Passage>,
+    /// For work that goes on beside a request.
+    pub(crate) me: std::sync::Weak<Registry>,
 }
 
 /// A body as it arrived: decoded only when the type is known.
@@ -105,7 +123,18 @@ impl Registry {
         let services = tokio::sync::Mutex::new(());
         let system = std::sync::OnceLock::new();
         let quotas = companion::Turns::default();
-        Arc::new(Registry { config, gate, store, writer, signer, addresses, services, quotas, system })
+        Arc::new_cyclic(|me| Registry {
+            config,
+            gate,
+            store,
+            writer,
+            signer,
+            addresses,
+            services,
+            quotas,
+            system,
+            me: me.clone(),
+        })
     }
 
     /// Signs tokens; for the controller of token Secrets.

@@ -1,8 +1,6 @@
 //! The label that says on which day the token of a Secret was used last: written by the server itself, beside the
 //! request, once a day.
 
-use std::sync::Arc;
-
 use document::Value;
 use gate::Passage;
 use meta::{Key, Status, Time};
@@ -21,11 +19,9 @@ impl Registry {
     }
 
     /// Dates the Secret whose token was used. Does not wait; what fails is tried at the next use.
-    pub fn note_used_secret(self: &Arc<Self>, key: &Key) {
-        if !is_due(&self.store.view(), key, Time::now()) {
-            return;
-        }
-        let (registry, key) = (self.clone(), key.clone());
+    pub fn note_used_secret(&self, key: &Key) {
+        let Some(registry) = self.me.upgrade().filter(|r| is_due(&r.store.view(), key, Time::now())) else { return };
+        let key = key.clone();
         tokio::spawn(async move {
             if let Err(error) = registry.date_secret(&key).await {
                 tracing::debug!(?key, "the last use was not noted: {}", error.message);

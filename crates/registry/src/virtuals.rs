@@ -53,8 +53,8 @@ pub(crate) async fn token(
         view: &view,
         signer: &registry.signer,
         audiences: &registry.config.audiences,
-        extend: true,
-        longest: None,
+        extend: registry.config.tokens.extend,
+        longest: registry.config.tokens.longest,
         now: Time::now(),
     };
     // the first half of admission sees what was sent: a node asks for the default audience by naming none
@@ -110,7 +110,11 @@ fn compute(registry: &Registry, passage: &Passage, target: Target, value: Value)
         "SelfSubjectAccessReview" => access(value, Kind::Own),
         "SelfSubjectRulesReview" => rules_review::answer(&value, passage.user(), registry.gate.authorizers(), &view),
         "SelfSubjectReview" => Ok(self_subject_review::answer(passage.user(), Time::now())),
-        "TokenReview" => token_review::answer(value, registry.gate.authenticators(), &view),
+        "TokenReview" => {
+            let (answer, used) = token_review::answer(value, registry.gate.authenticators(), &view)?;
+            used.iter().for_each(|secret| registry.note_used_secret(secret));
+            Ok(answer)
+        }
         kind => Err(Status::not_implemented(format!("{kind} is not built yet"))),
     }
 }

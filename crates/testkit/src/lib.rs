@@ -184,7 +184,10 @@ async fn run_controllers(reach: Reach, root_ca: String, stop: watch::Receiver<bo
         selection: controllers::Selection::parse(["*"]).unwrap_or_default(),
         root_ca: root_ca.into(),
         sign_legacy_token: None,
+        automatic_token_secrets: false,
+        legacy_token_clean_up_period: controllers::CLEAN_UP_PERIOD,
         sign_certificate: None,
+        certificate_signers: Vec::new().into(),
     };
     let api_for = move |name: &str| reach.api(controllers::identity(name));
     controllers::run(config, api_for, stopped(stop)).await;
@@ -202,6 +205,8 @@ fn parts(pki: &Pki, folder: &std::path::Path, log: Option<Box<dyn Log>>, plugins
         certificate: pki.server.certificate.clone().into(),
         key: pki.server.key.clone().into(),
         client_authorities: vec![pki.authority.certificate().into()],
+        min_version: apiserver::TlsVersion::default(),
+        cipher_suites: Vec::new(),
     };
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut server = Config::new(tls, "127.0.0.1");
@@ -220,6 +225,7 @@ fn parts(pki: &Pki, folder: &std::path::Path, log: Option<Box<dyn Log>>, plugins
         admission: admission::Config { enabled: plugins, ..admission::Config::default() },
         signer: TokenSigner::new(ISSUER, key),
         allow_privileged: true,
+        tokens: registry::TokenPolicy::default(),
         service_range: (Ipv4Addr::new(10, 0, 0, 0).into(), 24),
         published: Published { client_ca: pki.authority.certificate().into(), request_header: Vec::new(), port: 6443 },
         sink: Arc::new(|_| {}),

@@ -9,13 +9,13 @@ use meta::{Key, ResourceId, Time};
 use store::View;
 
 use super::jwt::{Claims, Reference};
-use super::user;
+use super::{TokenUses, user};
 use crate::chain::{Authenticated, Refusal};
 
 /// Clocks may differ so much (exp, nbf, iat).
 const LEEWAY: i64 = 60;
 
-pub(super) fn validate(claims: &Claims, view: &View, now: Time) -> Result<Authenticated, Refusal> {
+pub(super) fn validate(claims: &Claims, view: &View, now: Time, uses: &TokenUses) -> Result<Authenticated, Refusal> {
     check_times(claims, now)?;
     let kubernetes = &claims.kubernetes;
     let (namespace, account) = (kubernetes.namespace.as_str(), &kubernetes.serviceaccount);
@@ -40,9 +40,14 @@ pub(super) fn validate(claims: &Claims, view: &View, now: Time) -> Result<Authen
         ("credential-id", &id),
     ];
     let mut found = Authenticated::new(user(namespace, &account.name, &account.uid, &extra));
-    if let Some(after) = kubernetes.warnafter.filter(|after| *after != 0 && now.0 > *after) {
-        let text = format!("subject: {}, seconds after warning threshold: {}", claims.sub, now.0 - after);
-        found.annotations.push(("authentication.k8s.io/stale-token", text));
+    match kubernetes.warnafter.filter(|after| *after != 0) {
+        Some(after) if now.0 > after => {
+            uses.stale.inc();
+            let text = format!("subject: {}, seconds after warning threshold: {}", claims.sub, now.0 - after);
+            found.annotations.push(("authentication.k8s.io/stale-token", text));
+        }
+        Some(_) => uses.valid.inc(),
+        None => {}
     }
     Ok(found)
 }
@@ -63,13 +68,16 @@ fn check_times(claims: &Claims, now: Time) -> Result<(), Refusal> {
 
 fn check_account(view: &View, namespace: &str, account: &Reference, now: Time) -> Result<(), Refusal> {
     let Some(object) = get(view, "serviceaccounts", namespace, &account.name) else {
-        return Err(Refusal(format!("serviceaccounts {} not found", quote(&account.name))));
+        return Err(Refusal::new(format!("serviceaccounts {} not found", quote(&account.name))));
     };
     if *object.uid != *account.uid {
-        return Err(Refusal(format!("service account UID ({}) does not match claim ({})", object.uid, account.uid)));
+        return Err(Refusal::new(format!(
+            "service account UID ({}) does not match claim ({})",
+            object.uid, account.uid
+        )));
     }
     if is_gone(&object, now) {
-        return Err(Refusal(format!("service account {namespace}/{} has been deleted", account.name)));
+        return Err(Refusal::new(format!("service account {namespace}/{} has been deleted", account.name)));
     }
     Ok(())
 }
@@ -87,7 +95,7 @@ fn check_bound(
         return Err(Refusal::new("service account token has been invalidated"));
     };
     if *object.uid != *bound.uid {
-        return Err(Refusal(format!(
+        return Err(Refusal::new(format!(
             "{what} ({}) does not match service account {claim} claim ({})",
             object.uid, bound.uid
         )));

@@ -17,6 +17,8 @@ use crate::driver::{Outcome, Work};
 /// What a certificate is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateToSign {
+    /// `spec.signerName`.
+    pub signer: String,
     /// PEM.
     pub request: Vec<u8>,
     /// By the names of certificates.k8s.io.
@@ -30,6 +32,7 @@ pub type SignCertificate = Arc<dyn Fn(&CertificateToSign) -> Result<String, Stri
 pub(super) struct Signer {
     pub(super) api: Api,
     pub(super) sign: SignCertificate,
+    pub(super) signers: Arc<[String]>,
 }
 
 impl Work<String> for Signer {
@@ -37,6 +40,9 @@ impl Work<String> for Signer {
 
     async fn sync(&self, name: String) -> Outcome {
         let Some(object) = find(&self.api, &name).await? else { return Ok(None) };
+        if !self.signers.iter().any(|signer| signer == object["spec"]["signerName"].str()) {
+            return Ok(None);
+        }
         let asked = request::parse(&object);
         match plan(object, asked.as_ref(), |wanted| (self.sign)(wanted)) {
             Ok(Some(command)) => command.perform(&self.api).await?,
@@ -68,6 +74,7 @@ fn plan(
         Ok(()) => {
             let spec = &object["spec"];
             let wanted = CertificateToSign {
+                signer: spec["signerName"].str().to_owned(),
                 request: request::pem(&object).unwrap_or_default(),
                 usages: spec["usages"].items().iter().map(|u| u.str().to_owned()).collect(),
                 seconds: spec["expirationSeconds"].as_i64(),

@@ -314,7 +314,7 @@ mod tests {
         let config = authn::Config {
             service_accounts: authn::ServiceAccountConfig {
                 issuers: vec!["https://issuer".into()],
-                keys: authn::PublicKeys::from_der([signer.public_der()]).unwrap(),
+                keys: authn::PublicKeys::from_der([signer.public_der().as_slice()]).unwrap(),
             },
             audiences: vec!["api".into()],
             ..Default::default()
