@@ -156,7 +156,7 @@ mod tests {
         check("PATCH", "/api/v1/namespaces/n/pods/p", "application/apply-patch+yaml", "APPLY /v1/pods/ resource ");
         check("PATCH", "/api/v1/namespaces/n/pods/p/status", "", "PATCH /v1/pods/status resource ");
         check("GET", "/api/v1/namespaces/n/pods/p/log", "", "CONNECT /v1/pods/log resource  sized");
-        check("GET", "/readyz", "", "GET ///readyz   sized");
+        check("GET", "/readyz", "", "GET ////readyz   sized");
         check("GET", "/readyz/ping", "", "-");
         check("GET", "/apis", "", "GET ///apis   sized");
         check("GET", "/nothing", "", "-");

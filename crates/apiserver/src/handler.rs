@@ -160,9 +160,9 @@ impl Handler {
         let started = Instant::now();
         let (parts, mut body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let audit_id = meta::random::uuid();
+        let audit_id = audit_id(&parts.headers);
         let Some(path) = path::decode(parts.uri.path()) else {
-            return respond::finish(respond::text(400, "400 Bad Request"), &audit_id, &[]);
+            return respond::finish(respond::text(400, "400 Bad Request"), audit_id, &[]);
         };
         let route = path::parse(&parts.method, &path, &query);
         let head = Head { method: parts.method, headers: parts.headers, query, route };
@@ -182,7 +182,7 @@ impl Handler {
             connection.close.notify_one();
         }
         let reply = self.count(reply, &mut notes, started, connection);
-        respond::finish(reply, &audit_id, &notes.warnings)
+        respond::finish(reply, audit_id, &notes.warnings)
     }
 
     /// How long the request may take: the client's wish within the server's bound. `None`: as long as it likes.
@@ -363,6 +363,16 @@ impl Handler {
             tokio::time::sleep(time).await;
         }
     }
+}
+
+/// What the client calls its request, cut to upstream's length; a new name when it does not.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    const MOST: usize = 64;
+    let given = headers.get("audit-id").filter(|v| !v.is_empty());
+    given
+        .and_then(|v| HeaderValue::from_bytes(&v.as_bytes()[..v.len().min(MOST)]).ok())
+        .or_else(|| HeaderValue::from_str(&meta::random::uuid()).ok())
+        .unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
 /// What a request is answered that does not finish in time; Go's sniffing makes a text of it.

@@ -29,11 +29,11 @@ pub(crate) fn answer(handler: &Handler, head: &Head) -> Reply {
     }
     let bare = path.trim_end_matches('/');
     match bare {
-        "" => root(handler, head),
+        "" | "/index.html" => root(handler, head),
         "/version" => only_get(head, |head| json(head, version(&handler.config.version))),
         "/api" | "/apis" => discovery_root(handler, head, bare),
         "/openid/v1/jwks" => only_get(head, |head| keys(handler, head)),
-        "/.well-known/openid-configuration" => only_get(head, |_| issuer(handler)),
+        "/.well-known/openid-configuration" => only_get(head, |head| issuer(handler, head)),
         _ => other(handler, head, path, bare),
     }
 }
@@ -47,12 +47,19 @@ fn other(handler: &Handler, head: &Head, path: &str, bare: &str) -> Reply {
         return reply;
     }
     if path.starts_with("/openapi/") {
-        return openapi::answer(head, bare).unwrap_or_else(respond::page_not_found);
+        let missing = || match path.starts_with("/openapi/v3/") {
+            true => respond::plain(404, "", Body::empty()),
+            false => respond::page_not_found(),
+        };
+        return openapi::answer(head, bare).unwrap_or_else(missing);
     }
     if let Some(document) = handler.discovery.legacy(bare) {
-        return only_get(head, |head| legacy(head, document));
+        // a group is upstream's aggregator's, which does not look at the method
+        let is_group = bare.strip_prefix("/apis/").is_some_and(|group| !group.contains('/'));
+        return if is_group { legacy(head, document) } else { only_get(head, |head| legacy(head, document)) };
     }
     let known_group = path.starts_with("/api/")
+        || path.starts_with("/version/")
         || path.strip_prefix("/apis/").is_some_and(|rest| {
             let group = rest.split('/').next().unwrap_or_default();
             api::group_versions().iter().any(|g| g.name == group && !group.is_empty())
@@ -74,8 +81,13 @@ fn json(head: &Head, body: String) -> Reply {
 
 fn discovery_root(handler: &Handler, head: &Head, path: &str) -> Reply {
     // `/apis` is upstream's aggregator's, which does not look at the method
-    if head.method != Method::GET && (path == "/api" || head.method == Method::HEAD || head.method == Method::OPTIONS) {
-        return head.refuse(&Status::method_not_allowed());
+    if path == "/api" {
+        if head.method != Method::GET {
+            return head.refuse(&Status::method_not_allowed());
+        }
+        if let Err(status) = Offer::Object.check(&head.headers) {
+            return head.refuse(&status);
+        }
     }
     match negotiate::discovery(&head.headers) {
         Ok(DiscoveryForm::Aggregated) => match handler.discovery.aggregated(path) {
@@ -204,7 +216,10 @@ fn root(handler: &Handler, head: &Head) -> Reply {
         .unwrap_or_else(|s| head.refuse(&s))
 }
 
-fn issuer(handler: &Handler) -> Reply {
+fn issuer(handler: &Handler, head: &Head) -> Reply {
+    if let Err(status) = Offer::JsonOnly.check(&head.headers) {
+        return head.refuse(&status);
+    }
     cacheable(respond::plain(200, "application/json", Body::full(handler.issuer.read().configuration.clone())))
 }
 

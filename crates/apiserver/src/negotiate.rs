@@ -176,7 +176,8 @@ impl Form {
     }
 }
 
-fn cannot_make() -> Status {
+/// 406 as the handlers say it.
+pub(crate) fn cannot_make() -> Status {
     Status::not_acceptable(format!("only the following media types are accepted: {}", OBJECT.join(", ")))
 }
 

@@ -45,7 +45,9 @@ fn index(head: &Head) -> Reply {
     if !accepts(head, &[JSON]) {
         return not_acceptable();
     }
-    tagged(head, &etag, || respond::bytes(200, JSON, out, accepts_gzip(head)))
+    // upstream names the type for GET alone
+    let content_type = if head.method == http::Method::GET { JSON } else { "text/plain; charset=utf-8" };
+    tagged(head, &etag, || respond::bytes(200, content_type, out, accepts_gzip(head)))
 }
 
 fn v3(head: &Head, path: &str, hash: &str) -> Reply {

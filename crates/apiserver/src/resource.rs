@@ -32,7 +32,10 @@ impl Call<'_> {
     pub(crate) async fn answer(self, body: &mut Incoming, extensions: http::Extensions, notes: &mut Notes) -> Reply {
         match self.carry_out(body, extensions, notes).await {
             Ok(reply) => reply,
-            Err(status) => self.head.refuse(&status),
+            Err(mut status) => {
+                notes.warnings.append(&mut status.warnings);
+                self.head.refuse(&status)
+            }
         }
     }
 
@@ -60,6 +63,9 @@ impl Call<'_> {
             return Ok(watch::answer(self, maker, registry.watch(&self.passage, query).await));
         }
         let form = Form::of_object(&self.head.headers, query)?;
+        if !self.has_table() && matches!(form.shape, Shape::Table { .. }) {
+            return Err(negotiate::cannot_make());
+        }
         let maker = Maker::new(self.row, form, query)?;
         if self.action == Action::List {
             maker.check_list(true)?;
@@ -106,6 +112,12 @@ impl Call<'_> {
                 respond::encoded(outcome.code, status.to_json().into_bytes(), api::type_of_meta("Status"), form)
             }
         }
+    }
+
+    /// What is answered and not kept has no columns.
+    fn has_table(&self) -> bool {
+        let subresource = self.head.route.attributes.subresource.as_str();
+        !self.row.storage.is_empty() && !matches!(subresource, "token" | "eviction" | "binding")
     }
 
     /// Kinds that are going away say so with every answer.

@@ -124,14 +124,12 @@ pub(crate) fn compress(body: &[u8]) -> Vec<u8> {
 }
 
 /// What every answer carries.
-pub(crate) fn finish(mut reply: Reply, audit_id: &str, warnings: &[String]) -> Reply {
+pub(crate) fn finish(mut reply: Reply, audit_id: HeaderValue, warnings: &[String]) -> Reply {
     let headers = reply.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     }
-    if let Ok(id) = HeaderValue::from_str(audit_id) {
-        headers.insert(HeaderName::from_static("audit-id"), id);
-    }
+    headers.insert(HeaderName::from_static("audit-id"), audit_id);
     let mut seen: Vec<&str> = Vec::new();
     for warning in warnings {
         if !seen.contains(&warning.as_str())
@@ -164,7 +162,11 @@ mod tests {
 
     #[test]
     fn warnings_are_quoted_and_sent_once() {
-        let reply = finish(page_not_found(), "id", &["a \"b\"".into(), "a \"b\"".into(), "c\nd".into()]);
+        let reply = finish(
+            page_not_found(),
+            HeaderValue::from_static("id"),
+            &["a \"b\"".into(), "a \"b\"".into(), "c\nd".into()],
+        );
         let warnings: Vec<_> = reply.headers().get_all(WARNING).iter().collect();
         assert_eq!(warnings, [r#"299 - "a \"b\"""#, r#"299 - "c d""#]);
         assert_eq!(reply.headers()[CACHE_CONTROL], "no-cache, private");

@@ -70,7 +70,11 @@ fn answer(
     let (encoding, version) = match negotiate::zpage(&head.headers, kind) {
         Ok(ZPage::Text) => return respond::plain(200, "text/plain; charset=utf-8", Body::full(text())),
         Ok(ZPage::Object { encoding, version }) => (encoding, version),
-        Err(status) => return head.refuse(&status),
+        Err(status) => {
+            let form = Form::of_error(&head.headers, &head.query);
+            let json = form.encoding == Encoding::Protobuf;
+            return respond::status(&status, if json { Form { encoding: Encoding::Json, ..form } } else { form });
+        }
     };
     let mut all = vec![
         ("kind", Value::from(kind)),

@@ -164,11 +164,11 @@ impl Question<'_> {
     }
 
     fn csi_node(&self) -> Answer {
-        if !matches!(self.verb(), "get" | "create" | "update" | "patch" | "delete") {
-            return refuse("can only get, create, update, patch, or delete a CSINode");
-        }
-        if !self.a.subresource.is_empty() {
-            return refuse("cannot authorize CSINode subresources");
+        match self.a.subresource.as_str() {
+            "" if matches!(self.verb(), "get" | "create" | "update" | "patch" | "delete") => {}
+            "" => return refuse("can only get, create, update, patch, or delete a CSINode"),
+            "status" => return refuse("CSINode status access requires CSIVolumeHealth feature"),
+            _ => return refuse("cannot authorize CSINode subresources"),
         }
         if self.verb() != "create" && self.a.name != self.node {
             return refuse("can only access CSINode with the same name as the requesting node");
@@ -203,7 +203,7 @@ impl Question<'_> {
             "get" => self.related(),
             "list" | "watch" if self.selects("spec.nodeName") => Ok(()),
             "list" | "watch" => refuse("can only list/watch podcertificaterequests with nodeName field selector"),
-            _ => refuse("can only create, get, list, or watch podcertificaterequests"),
+            verb => Err(format!("nodes may not {verb} podcertificaterequests")),
         }
     }
 

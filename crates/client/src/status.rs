@@ -27,6 +27,7 @@ pub(crate) fn from_value(code: u16, value: &Value) -> Status {
         message: value["message"].str().to_owned(),
         details: value.get("details").map(details),
         success: value["status"].str() == "Success",
+        warnings: Vec::new(),
         continue_token: None,
     }
 }

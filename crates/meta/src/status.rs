@@ -18,6 +18,8 @@ pub struct Status {
     pub success: bool,
     /// `metadata.continue`, set with an expired list only.
     pub continue_token: Option<String>,
+    /// `Warning` headers for the answer: what was to be said before it went wrong. Not part of the body.
+    pub warnings: Vec<String>,
 }
 
 /// Which object and why, for machines. Empty members are left out when printed.
@@ -33,8 +35,22 @@ pub struct Details {
 }
 
 impl Status {
+    /// The same, with warnings that come before those it has.
+    pub fn warned(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.splice(0..0, warnings);
+        self
+    }
+
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>, details: Option<Details>) -> Self {
-        Status { code, reason: reason.into(), message: message.into(), details, success: false, continue_token: None }
+        Status {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details,
+            success: false,
+            continue_token: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// What DELETE answers when it does not answer the object.

@@ -15,7 +15,7 @@ use meta::{Attributes, Status, Time};
 use crate::body::{self, Expected};
 use crate::query::WriteOptions;
 use crate::write::{check_namespace, review, with_warnings};
-use crate::{Body, Outcome, Registry, Target, subresource};
+use crate::{Body, Outcome, Registry, Target, manage, subresource};
 
 /// POST on a resource without storage.
 pub(crate) async fn create(
@@ -33,10 +33,17 @@ pub(crate) async fn create(
         let pod = value["metadata"]["name"].str().to_owned();
         return subresource::bind(registry, passage, target, value, &options, &pod).await;
     }
-    let value = admitted(registry, passage, target, &options, value)?;
-    let mut answer = compute(registry, passage, target, value)?;
-    document::normalize(&mut answer, target.resource.type_);
-    Ok(with_warnings(Outcome::value(201, answer, target.resource.type_), decoded.warnings))
+    manage::track(&target, &options, None, &mut value);
+    document::normalize(&mut value, target.resource.type_);
+    let answer = admitted(registry, passage, target, &options, value)
+        .and_then(|value| compute(registry, passage, target, value));
+    match answer {
+        Ok(mut answer) => {
+            document::normalize(&mut answer, target.resource.type_);
+            Ok(with_warnings(Outcome::value(201, answer, target.resource.type_), decoded.warnings))
+        }
+        Err(refused) => Err(refused.warned(decoded.warnings)),
+    }
 }
 
 /// POST on `serviceaccounts/token`. A dry run gets a token, too, as upstream.

@@ -74,9 +74,13 @@ impl Registry {
         let mut value = decoded.value;
         disown_system_fields(&mut value);
         check_namespace(&target, passage.attributes(), &mut value)?;
-        let mut outcome = self.insert(passage, target, &options, value, "").await?;
-        outcome.warnings.splice(0..0, decoded.warnings);
-        Ok(outcome)
+        match self.insert(passage, target, &options, value, "").await {
+            Ok(mut outcome) => {
+                outcome.warnings.splice(0..0, decoded.warnings);
+                Ok(outcome)
+            }
+            Err(refused) => Err(refused.warned(decoded.warnings)),
+        }
     }
 
     /// PUT on an object or on a part of it.
@@ -163,6 +167,7 @@ impl Registry {
             return self.provide_namespace(&passage.attributes().namespace).await;
         }
         if let Err(refusal) = admitted {
+            let refusal = refusal.warned(std::mem::take(&mut review.warnings));
             let Some(key) = review.waits_for.take().filter(|_| *names == 0) else { return Err(refusal) };
             drop(review);
             drop((_turn, charged));
@@ -177,7 +182,8 @@ impl Registry {
         strategy::prepare_create(row, &mut object, &context(passage));
         document::normalize(&mut object, row.type_);
         let resource_version = object["metadata"]["resourceVersion"].str().to_owned();
-        refuse_invalid(row, &object, api::validation::validate_create(row, &object))?;
+        refuse_invalid(row, &object, api::validation::validate_create(row, &object))
+            .map_err(|refused| refused.warned(review.warnings.iter().cloned()))?;
         if !fixed_name.is_empty() {
             object.entry("metadata").remove("resourceVersion");
         } else if !resource_version.is_empty() && resource_version != "0" {
@@ -193,8 +199,12 @@ impl Registry {
             let mut writes = vec![Write { precondition: Precondition::Absent, effect: Effect::Put(draft) }];
             writes.extend(service::claims(row, &view, Some(review.new_object()), None)?);
             companion::transaction(&view, review, writes)
-        })?;
+        });
         let all = std::mem::take(&mut review.warnings);
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return Err(refused.warned(all)),
+        };
         let object = review.object.take().unwrap_or_default();
         drop(review);
         let exists = view.get(&key).is_some();
@@ -246,7 +256,8 @@ impl Registry {
     /// Updates an object, or creates it where PUT may.
     pub(crate) async fn rewrite(&self, update: Update<'_>) -> Result<Outcome, Status> {
         for _ in 0..ATTEMPTS {
-            match self.rewrite_once(&update).await? {
+            let step = self.rewrite_once(&update).await;
+            match step.map_err(|refused| refused.warned(update.warnings.iter().cloned()))? {
                 Step::Done(mut outcome) => {
                     outcome.warnings.splice(0..0, update.warnings.iter().cloned());
                     return Ok(outcome);
@@ -284,10 +295,12 @@ impl Registry {
         review.old = Some(old.clone());
         review.options =
             write_options_value(if attributes.verb == "patch" { "PatchOptions" } else { "UpdateOptions" }, options);
-        self.gate.mutate(passage, &mut review)?;
+        if let Err(refused) = self.gate.mutate(passage, &mut review) {
+            return Err(refused.warned(warnings.into_iter().chain(std::mem::take(&mut review.warnings))));
+        }
         let mut new = review.object.take().unwrap_or_default();
-        let given = check_version(target, &new, stored_object.revision)?;
         rbac::check_update(self, passage, row, &view, &new, &old)?;
+        let given = check_version(target, &new, stored_object.revision)?;
         begin_update(&mut new, &old);
         if target.subresource.is_none() {
             service::allocate(self, row, &view, &mut new, Some(&old), options.dry_run)?;
@@ -296,7 +309,8 @@ impl Registry {
         document::normalize(&mut new, row.type_);
         let mut errors = api::validation::validate_update(row, target.subresource_name(), &new, &old);
         errors.extend(self.privileged_errors(row, &new));
-        refuse_invalid(row, &new, errors)?;
+        refuse_invalid(row, &new, errors)
+            .map_err(|refused| refused.warned(warnings.iter().chain(&review.warnings).cloned()))?;
         warnings.extend(api::warnings::on_update(row, target.subresource_name(), &new, &old));
         let gone = is_finished(row, &new, &old);
         let unchanged = document::apply::settle(&mut new, &old);
@@ -311,8 +325,12 @@ impl Registry {
             let kept = if gone { None } else { Some(review.new_object()) };
             writes.extend(service::claims(row, &view, kept, Some(&old))?);
             companion::transaction(&view, review, writes)
-        })?;
+        });
         warnings.extend(std::mem::take(&mut review.warnings));
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return Err(refused.warned(warnings)),
+        };
         let mut object = review.object.take().unwrap_or_default();
         drop(review);
         if unchanged && !gone {

@@ -54,7 +54,7 @@ fn request(object: &Value, old: Option<&Value>) -> Vec<Error> {
     let mut check = Check::default();
     let (spec, path) = (&object["spec"], Path::root("spec"));
     if let Err(why) = parse_request(spec["request"].str()) {
-        let value = if spec["request"].is_empty() { Shown::null() } else { shown(&spec["request"]) };
+        let value = if spec.get("request").is_none() { Shown::null() } else { shown(&spec["request"]) };
         check.invalid(&path.child("request"), value, &why);
     }
     usages(&mut check, &spec["usages"], &path.child("usages"), old.map(|o| &o["spec"]["usages"]));

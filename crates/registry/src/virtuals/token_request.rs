@@ -6,7 +6,7 @@ use std::sync::Arc;
 use document::object::Head;
 use document::{Object, Value};
 use issuer::{Bound, Claims, Reference, TokenSigner};
-use meta::field::{Error, Path};
+use meta::field::{Error, Path, Shown};
 use meta::goquote::quote;
 use meta::{GroupKind, GroupResource, GroupVersion, Key, ResourceId, Status, Time};
 use store::View;
@@ -76,19 +76,41 @@ pub fn prepare(body: &mut Value, namespace: &str, account: &str, context: &Conte
         spec.set("boundObjectRef", Value::Null);
     }
     body.set("status", Value::map());
-    check_seconds(body.at(["spec", "expirationSeconds"]).as_i64().unwrap_or_default())
+    let errors = validate(&body["spec"]);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&GroupKind::new(GROUP, KIND), "", errors)) }
 }
 
-fn check_seconds(seconds: i64) -> Result<(), Status> {
-    let refuse = |text: &str| {
-        let error = Error::invalid(&Path::from("spec.expirationSeconds"), seconds, text);
-        Err(Status::invalid(&GroupKind::new(GROUP, KIND), "", vec![error]))
-    };
-    match seconds {
-        ..LEAST_SECONDS => refuse("may not specify a duration less than 10 minutes"),
-        LEAST_SECONDS..=MOST_SECONDS => Ok(()),
-        _ => refuse("may not specify a duration larger than 2^32 seconds"),
+fn validate(spec: &Value) -> Vec<Error> {
+    let path = Path::root("spec");
+    let (at, seconds) = (path.child("expirationSeconds"), spec["expirationSeconds"].as_i64().unwrap_or_default());
+    let mut errors = Vec::new();
+    if seconds < LEAST_SECONDS {
+        errors.push(Error::invalid(&at, seconds, "may not specify a duration less than 10 minutes"));
     }
+    if seconds > MOST_SECONDS {
+        errors.push(Error::invalid(&at, seconds, "may not specify a duration larger than 2^32 seconds"));
+    }
+    let (at, attestations) = (path.child("attestations"), &spec["attestations"]);
+    let count = attestations.members().count();
+    let shown = |value: &Value| Shown(if value.is_null() { "null".into() } else { document::json::to_string(value) });
+    match spec["boundObjectRef"]["kind"].str() {
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
+            if spec["audiences"].items().len() != 1 {
+                let text = "must be length 1 when bound to a webhook config";
+                errors.push(Error::invalid(&path.child("audiences"), shown(&spec["audiences"]), text));
+            }
+            if count != 1 {
+                let text = "webhook bound requests require exactly one admissionReviewAPIGroups attestation";
+                errors.push(Error::invalid(&at, shown(attestations), text));
+            }
+        }
+        _ if count > 0 => {
+            let text = "attestations may only be specified with a webhook bound object reference";
+            return vec![Error::invalid(&at, shown(attestations), text)];
+        }
+        _ => {}
+    }
+    errors
 }
 
 /// Signs the token that a prepared and admitted body asks for.
@@ -140,7 +162,10 @@ fn bound_object(reference: &Value, namespace: &str, account: &str, context: &Con
         ("", "Secret") => "secrets",
         ("", "Node") => "nodes",
         _ => {
-            let shown = format!("{}/{}, Kind={kind}", version.group, version.version);
+            let mut shown = format!("{}/{}, Kind={kind}", version.group, version.version);
+            if shown.starts_with("admissionregistration.k8s.io/v1, ") && kind.ends_with("WebhookConfiguration") {
+                shown.push_str(" (feature gate APIServerWebhookAuthenticationToken is disabled)");
+            }
             return Err(Status::bad_request(format!("cannot bind token to object of type {shown}")));
         }
     };

@@ -17,10 +17,15 @@ pub fn answer(mut body: Value, chain: &authn::Chain, view: &View) -> Result<(Val
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let audiences: Vec<String> = spec["audiences"].items().iter().map(|a| a.str().to_owned()).collect();
-    let (status, used) = match chain.review(token, &audiences, view) {
+    // upstream writes into what the status holds already
+    let error = body["status"]["error"].str().to_owned();
+    let (mut status, used) = match chain.review(token, &audiences, view) {
         Ok(found) => (known(&found.user, &found.audiences), found.used_secret),
         Err(refusal) => (Value::of([("user", Value::map()), ("error", Value::from(refusal.0))]), refusal.1),
     };
+    if !error.is_empty() && status["error"].is_empty() {
+        status.set("error", error);
+    }
     body.set("status", status);
     Ok((body, used))
 }

@@ -1,6 +1,7 @@
 //! Tokens that a node asks for: bound to a pod that runs on it, for an audience that the pod uses.
 
 use document::Value;
+use meta::goquote::quote;
 use meta::{Attributes, Key, ResourceId, Status};
 
 use super::pod::existing;
@@ -32,8 +33,22 @@ fn audience(review: &Review<'_>, spec: &Value, pod: &Value) -> Result<(), Status
         [one] => one.str(),
         _ => return refuse(review, "node may only request 0 or 1 audiences"),
     };
-    if pod["spec"]["volumes"].items().iter().any(|v| volume_uses(review, pod, v, audience)) {
-        return Ok(());
+    let mut errors = Vec::new();
+    for volume in pod["spec"]["volumes"].items() {
+        match volume_uses(review, pod, volume, audience) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // each text once, as upstream joins them
+            Err(why) if errors.contains(&why) => {}
+            Err(why) => errors.push(why),
+        }
+    }
+    match errors.as_slice() {
+        [] => {}
+        [one] => return refuse(review, format!("error validating audience {}: {one}", quote(audience))),
+        all => {
+            return refuse(review, format!("error validating audience {}: [{}]", quote(audience), all.join(", ")));
+        }
     }
     let allowed = may(review, "request-serviceaccounts-token-audience", audience, review.name);
     require(allowed, review, || {
@@ -41,31 +56,39 @@ fn audience(review: &Review<'_>, spec: &Value, pod: &Value) -> Result<(), Status
     })
 }
 
-fn volume_uses(review: &Review<'_>, pod: &Value, volume: &Value, audience: &str) -> bool {
+/// The error says what stands in the way of knowing.
+fn volume_uses(review: &Review<'_>, pod: &Value, volume: &Value, audience: &str) -> Result<bool, String> {
     let mut sources = volume["projected"]["sources"].items().iter().filter_map(|s| s.get("serviceAccountToken"));
     if sources.any(|t| t["audience"].str() == audience) {
-        return true;
+        return Ok(true);
     }
-    let driver = match volume {
+    let name = match volume {
         v if v.get("ephemeral").is_some() => {
             let claim = format!("{}-{}", pod["metadata"]["name"].str(), v["name"].str());
-            driver_of_claim(review, &claim)
+            driver_of_claim(review, &claim)?
         }
         v if v.get("persistentVolumeClaim").is_some() => {
-            driver_of_claim(review, v["persistentVolumeClaim"]["claimName"].str())
+            driver_of_claim(review, v["persistentVolumeClaim"]["claimName"].str())?
         }
-        v => v.get("csi").map(|csi| csi["driver"].str().to_owned()),
+        v => v["csi"]["driver"].str().to_owned(),
     };
-    let Some(driver) = driver.filter(|d| !d.is_empty()) else { return false };
-    let driver = review.world.read(&Key::new(ResourceId::from_text("csidrivers.storage.k8s.io"), "", &driver));
-    driver.is_some_and(|d| d["spec"]["tokenRequests"].items().iter().any(|t| t["audience"].str() == audience))
+    if name.is_empty() {
+        return Ok(false);
+    }
+    let key = Key::new(ResourceId::from_text("csidrivers.storage.k8s.io"), "", &name);
+    let driver = review.world.read(&key);
+    let driver = driver.ok_or_else(|| format!("csidriver.storage.k8s.io {} not found", quote(&name)))?;
+    Ok(driver["spec"]["tokenRequests"].items().iter().any(|t| t["audience"].str() == audience))
 }
 
-fn driver_of_claim(review: &Review<'_>, claim: &str) -> Option<String> {
-    let claim = review.world.read(&review.key("persistentvolumeclaims", claim))?;
+/// Empty: its volume is of no CSI driver.
+fn driver_of_claim(review: &Review<'_>, name: &str) -> Result<String, String> {
+    let claim = review.world.read(&review.key("persistentvolumeclaims", name));
+    let claim = claim.ok_or_else(|| format!("persistentvolumeclaim {} not found", quote(name)))?;
     let name = claim["spec"]["volumeName"].str();
-    let volume = review.world.read(&Key::new(ResourceId::from_text("persistentvolumes"), "", name))?;
-    volume["spec"]["csi"]["driver"].as_str().map(str::to_owned)
+    let volume = review.world.read(&Key::new(ResourceId::from_text("persistentvolumes"), "", name));
+    let volume = volume.ok_or_else(|| format!("persistentvolume {} not found", quote(name)))?;
+    Ok(volume["spec"]["csi"]["driver"].str().to_owned())
 }
 
 /// A special verb on a made-up resource, asked for the same user.
