@@ -77,6 +77,9 @@ func encodings(h *harness) error {
 		}
 	}
 	fact("%d objects are the same in both encodings", e.compared)
+	if err := e.large(); err != nil {
+		return err
+	}
 	if err := e.statuses(); err != nil {
 		return err
 	}
@@ -398,6 +401,35 @@ func (e *encoder) frame(path, accept, name string) (any, error) {
 		}
 	}
 	return nil, fmt.Errorf("it did not come")
+}
+
+// large compares lists that are compressed and cut, and selected ones.
+func (e *encoder) large() error {
+	maps := e.h.fast.CoreV1().ConfigMaps(e.h.ns)
+	for n := range 150 {
+		object := configMap(fmt.Sprintf("large-%03d", n), strings.Repeat(fmt.Sprintf("%d é ", n), 500))
+		object.Labels = map[string]string{"large": "yes", "third": fmt.Sprint(n % 3)}
+		if _, err := maps.Create(e.h.ctx, object, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	collection := "/api/v1/namespaces/" + e.h.ns + "/configmaps"
+	for _, query := range []string{"", "?limit=70", "?resourceVersion=0", "?labelSelector=third%3D1", "?fieldSelector=metadata.name%3Dlarge-007", "?labelSelector=none"} {
+		e.read("a large list "+query, collection+query)
+		e.readAs("a large list of metadata "+query, collection+query, ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+	}
+	first, err := maps.List(e.h.ctx, metav1.ListOptions{Limit: 70})
+	if err != nil {
+		return err
+	}
+	e.read("the next page", collection+"?limit=70&continue="+first.Continue)
+	if err := maps.DeleteCollection(e.h.ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "large=yes"}); err != nil {
+		return err
+	}
+	if e.differences == 0 {
+		fact("large lists, pages and selections too")
+	}
+	return nil
 }
 
 // updated writes the object back in protobuf with one label more.
