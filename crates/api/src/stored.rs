@@ -1,6 +1,7 @@
 //! Between an object as it is served and as it is stored: sealing, reading back, and the two kinds that are served in
 //! two versions.
 
+mod autoscaler;
 mod convert;
 
 use bytes::Bytes;
@@ -33,6 +34,24 @@ pub fn read(row: &'static ResourceType, object: &Object) -> Value {
 /// True when objects of this row leave the server as their stored bytes.
 pub fn is_storage_version(row: &'static ResourceType) -> bool {
     std::ptr::eq(row, storage_row(row))
+}
+
+/// The object in the version of another row that serves the same objects; `None` when they do not.
+pub fn convert(from: &'static ResourceType, to: &'static ResourceType, object: &Value) -> Option<Value> {
+    let related = !from.storage.is_empty() && from.storage == to.storage;
+    related.then(|| convert::between(from, to, object.clone()))
+}
+
+/// Upstream converts each body to its internal form and back: what that changes even in the same version.
+pub fn settle(row: &ResourceType, object: &mut Value) {
+    convert::settle(row, object);
+}
+
+/// What annotations of this version carry of the part that the endpoint does not write stays as it was.
+pub(crate) fn keep_carried(row: &ResourceType, subresource: &str, new: &mut Value, old: &Value) {
+    if row.version == "v1" {
+        autoscaler::keep_carried(subresource, new, old);
+    }
 }
 
 /// Rebuilds an object from the log.

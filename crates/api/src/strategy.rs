@@ -72,6 +72,7 @@ pub fn prepare_update(resource: &ResourceType, subresource: &str, new: &mut Valu
         }
         ("apps", "daemonsets") if subresource.is_empty() => core::update_daemon_set(new, old),
         ("apps", "statefulsets") if subresource.is_empty() => core::claim_templates(new),
+        ("autoscaling", "horizontalpodautoscalers") => crate::stored::keep_carried(resource, subresource, new, old),
         _ => {}
     }
     generic::update(resource, new, old);

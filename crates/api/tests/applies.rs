@@ -1,10 +1,23 @@
 //! Apply and field management along the real type tables.
 
-use document::apply::{self, ApplyError, Write};
+use document::apply::{self, ApplyError, Served, Versions, Write};
 use document::{Value, doc};
 
+/// The kinds here are served in one version.
+struct OneVersion;
+
+impl Versions for OneVersion {
+    fn find(&self, _version: &str) -> Option<Served> {
+        None
+    }
+
+    fn convert(&self, object: &Value, _from: &str, _to: &str) -> Value {
+        object.clone()
+    }
+}
+
 fn write<'a>(type_: &'static document::Type, version: &'a str, manager: &'a str, now: &'a str) -> Write<'a> {
-    Write { type_, version, subresource: "", manager, now, reset: &["status"], serves: &|_| true }
+    Write { type_, version, subresource: "", manager, now, reset: &["status"], versions: &OneVersion }
 }
 
 fn type_of(kind: &str) -> &'static document::Type {

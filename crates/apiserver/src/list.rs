@@ -124,7 +124,9 @@ impl Iterator for Pieces {
         let mut out = Vec::with_capacity(self.left.min(PIECE + HEAD));
         match self.state {
             State::Head => {
-                self.maker.push_list_head(&self.list.revision.to_string(), &list_meta(&self.list), &mut out);
+                // what is not stored has no version
+                let revision = Some(self.list.revision).filter(|r| r.0 > 0).map(|r| r.to_string()).unwrap_or_default();
+                self.maker.push_list_head(&revision, &list_meta(&self.list), &mut out);
                 self.state = State::Items;
             }
             State::Items => {}

@@ -56,6 +56,7 @@ impl Local {
             patch,
             query,
             user_agent: component(&self.user.name).to_owned(),
+            warnings: registry::write::Warnings::default(),
         };
         let registry = &self.registry;
         let outcome = match call.verb {

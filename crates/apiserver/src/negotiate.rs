@@ -156,7 +156,10 @@ impl Form {
     pub(crate) fn of_stream(headers: &HeaderMap, query: &Query) -> Result<Form, Status> {
         let form = Form::of_object(headers, query)?;
         if form.encoding == Encoding::Yaml {
-            Err(cannot_make())
+            Err(Status::not_acceptable(format!(
+                "only the following media types are accepted: application/json;stream=watch, {}",
+                Encoding::Protobuf.stream_content_type()
+            )))
         } else {
             Ok(Form { gzip: false, pretty: false, ..form })
         }
@@ -186,8 +189,7 @@ pub(crate) fn cannot_make() -> Status {
 /// # Errors
 /// 415 for what the server cannot read.
 pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
-    let media = header(headers, &CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
-    match media {
+    match media_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(Encoding::Json),
         "application/yaml" => Ok(Encoding::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(Encoding::Protobuf),

@@ -9,7 +9,7 @@ use gate::Passage;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use meta::Status;
-use registry::write::WriteRequest;
+use registry::write::{Warnings, WriteRequest};
 use registry::{Answer, Outcome, PatchKind};
 
 use crate::handler::{Handler, Head, Notes};
@@ -80,7 +80,9 @@ impl Call<'_> {
             patch,
             query: query.clone(),
             user_agent: self.user_agent().to_owned(),
+            warnings: Warnings::default(),
         };
+        let warnings = request.warnings.clone();
         if self.action == Action::DeleteCollection {
             return list::answer(&maker, registry.delete_collection(&self.passage, request).await?);
         }
@@ -90,6 +92,7 @@ impl Call<'_> {
             Action::Patch => registry.patch(&self.passage, request).await,
             _ => registry.delete(&self.passage, request).await,
         };
+        notes.warnings.extend(warnings.take());
         self.outcome(&maker, outcome?, notes)
     }
 

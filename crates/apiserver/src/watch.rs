@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, Sleep, sleep_until};
 use crate::body::Body;
 use crate::frames::{self, Recent};
 use crate::metrics::Events;
+use crate::negotiate::Shape;
 use crate::resource::Call;
 use crate::respond::{self, Reply};
 use crate::shape::Maker;
@@ -27,11 +28,16 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
     let content_type = maker.form.encoding.stream_content_type();
     let watch = match begun {
         Ok(watch) => watch,
-        Err(status) if status.is_expired() => {
+        // a version that is gone, or that does not come while the initial events wait for it
+        Err(status) if status.is_expired() || status.code == 504 => {
             return respond::plain(200, content_type, Body::full(frames::error(&maker, &status)));
         }
         Err(status) => return call.head.refuse(&status),
     };
+    if matches!(maker.form.shape, Shape::PartialList { .. }) {
+        // upstream cannot make a list of an event, and ends the stream without a word
+        return respond::plain(200, content_type, Body::empty());
+    }
     let timeout = watch.timeout.unwrap_or_else(|| spread(call.handler.config.min_watch_timeout));
     let stream = Stream {
         maker: maker.with_row(watch.resource),

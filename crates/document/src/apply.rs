@@ -1,19 +1,25 @@
 //! Field management: who set which field (`metadata.managedFields`), kept at every update, and server-side apply, which
-//! merges along it. Paths follow the type tables. Objects of other versions are compared in the version of the request.
+//! merges along it. Paths follow the type tables. Each entry is compared in its own version (`versions`).
 
 mod element;
 mod managers;
+mod scale;
 mod set;
 mod shape;
+mod versions;
 mod walk;
 
 pub use element::Element;
+pub use scale::{to_parent, to_scale};
 pub use set::Set;
+pub use versions::{Served, Versions};
+pub(crate) use walk::go_syntax;
 
 use crate::{Type, Value};
 use managers::{Entry, Id, Managers};
 use shape::Shape;
-use walk::{Changes, check, compare, fields, merge, named, remove};
+use versions::Comparisons;
+use walk::{Changes, Empties, check, compare, fields, merge};
 
 /// The annotation of client-side apply.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -46,8 +52,8 @@ pub struct Write<'a> {
     pub now: &'a str,
     /// Paths that this endpoint resets: nobody manages them by it.
     pub reset: &'a [&'a str],
-    /// Is this apiVersion served for the kind?
-    pub serves: &'a dyn Fn(&str) -> bool,
+    /// The other versions of the kind.
+    pub versions: &'a dyn Versions,
 }
 
 /// Why an apply is refused.
@@ -140,12 +146,13 @@ fn set_of(paths: &[&str]) -> Set {
 
 /// Who set what, after an update; the entry of the manager grows by what is new or changed.
 fn track(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) {
-    let reset = set_of(write.reset);
-    let changes = changes(write, live, new, &reset);
+    versions::reconcile(write, managers);
+    let mut comparisons = Comparisons::new(write, live, new, Empties::Omitted);
     let own = Id::new(write.manager, false, write.version, write.subresource);
     // the manager's own entry loses what the update takes, like every other, and gains it again
-    take_over(write, &changes, managers, None);
-    let set = changes.modified.union(&changes.added).minus_below(&reset).minus(&set_of(UNMANAGED));
+    take_over(&mut comparisons, managers, None);
+    let Changes { added, modified, .. } = comparisons.own();
+    let set = modified.clone().union(added).minus_below(&set_of(write.reset)).minus(&set_of(UNMANAGED));
     if !set.is_empty() {
         let set = match managers.get(&own) {
             Some(before) => set.union(&before.set),
@@ -156,24 +163,13 @@ fn track(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) 
     managers.cap();
 }
 
-fn changes(write: &Write<'_>, live: &Value, new: &Value, reset: &Set) -> Changes {
-    let Changes { added, modified, removed } = compare(live, new, Shape::root(write.type_));
-    Changes {
-        added: added.minus_below(reset),
-        modified: modified.minus_below(reset),
-        removed: removed.minus_below(reset),
-    }
-}
-
 /// Takes changed and removed fields from all managers but one.
-fn take_over(write: &Write<'_>, changes: &Changes, managers: &mut Managers, but: Option<&Id>) {
+fn take_over(comparisons: &mut Comparisons<'_>, managers: &mut Managers, but: Option<&Id>) {
     managers.0.retain_mut(|entry| {
         if but == Some(&entry.id) {
             return true;
         }
-        if entry.version != write.version && !(write.serves)(&entry.version) {
-            return false;
-        }
+        let Some(changes) = comparisons.of(&entry.version) else { return false };
         let set = std::mem::take(&mut entry.set);
         entry.set = set.minus(&changes.modified).minus(&changes.added).minus(&changes.removed);
         !entry.set.is_empty()
@@ -240,23 +236,23 @@ fn merge_managed(
     force: bool,
 ) -> Result<Value, ApplyError> {
     let shape = Shape::root(write.type_);
-    let reset = set_of(write.reset);
+    versions::reconcile(write, &mut managers);
     let own = Id::new(write.manager, true, write.version, write.subresource);
     let merged = merge(Some(live), Some(patch), shape).unwrap_or_else(Value::map);
     let last = managers.take(&own);
-    let set = fields(patch, shape).minus_below(&reset);
+    let set = fields(patch, shape).minus_below(&set_of(write.reset));
     let time = last.as_ref().map(|e| e.time.clone()).unwrap_or_default();
     managers.put(Entry { id: own.clone(), version: write.version.to_owned(), set, time });
     let mut object = match last {
-        Some(last) if !last.set.is_empty() => prune(merged, &last.set, &managers, shape),
+        Some(last) if !last.set.is_empty() => versions::prune(write, merged, &last, &managers),
         _ => merged,
     };
-    let changes = changes(write, live, &object, &reset);
-    let conflicts = conflicts(write, &changes, &managers, &own);
+    let mut comparisons = Comparisons::new(write, live, &object, Empties::Count);
+    let conflicts = conflicts(&mut comparisons, &managers, &own);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflict(conflicts));
     }
-    take_over(write, &changes, &mut managers, Some(&own));
+    take_over(&mut comparisons, &mut managers, Some(&own));
     let changed = object != *live;
     if let Some(mut entry) = managers.take(&own) {
         entry.set = entry.set.minus(&set_of(UNMANAGED));
@@ -271,28 +267,13 @@ fn merge_managed(
     Ok(object)
 }
 
-/// Removes what the manager applied last time and neither it nor anybody else has now.
-fn prune(merged: Value, last: &Set, managers: &Managers, shape: Shape) -> Value {
-    let last = named(last, shape);
-    let all = named(&fields(&merged, shape), shape);
-    let managed = managers.0.iter().fold(Set::default(), |all, entry| all.union(&entry.set));
-    let cut = remove(&merged, &last, shape);
-    let kept = named(&fields(&cut, shape), shape).union(&named(&managed, shape));
-    let cut = remove(&merged, &all.clone().minus(&kept), shape);
-    let gone = all.minus(&named(&fields(&cut, shape), shape)).intersect(&last);
-    remove(&merged, &gone, shape)
-}
-
-fn conflicts(write: &Write<'_>, changes: &Changes, managers: &Managers, own: &Id) -> Vec<Conflict> {
-    let touched = changes.modified.clone().union(&changes.added);
+fn conflicts(comparisons: &mut Comparisons<'_>, managers: &Managers, own: &Id) -> Vec<Conflict> {
     let mut others: Vec<&Entry> = managers.0.iter().filter(|e| e.id != *own).collect();
     others.sort_by(|a, b| a.id.cmp(&b.id));
     let mut all = Vec::new();
     for entry in others {
-        if entry.version != write.version && !(write.serves)(&entry.version) {
-            continue;
-        }
-        for path in entry.set.intersect(&touched).paths() {
+        let Some(Changes { added, modified, .. }) = comparisons.of(&entry.version) else { continue };
+        for path in entry.set.intersect(&modified.clone().union(added)).paths() {
             let field = path.iter().map(Element::to_string).collect();
             all.push(Conflict { manager: entry.id.shown(), field, path });
         }
@@ -308,7 +289,7 @@ fn not_last_applied(write: &Write<'_>, live: &Value, conflicts: Vec<Conflict>) -
         Ok(applied) if applied["apiVersion"].str() == write.version && check(&applied, shape).is_ok() => applied,
         _ => return conflicts,
     };
-    let Changes { added, modified, removed } = compare(&applied, live, shape);
+    let Changes { added, modified, removed } = compare(&applied, live, shape, Empties::Count);
     let own = fields(&applied, shape).minus(&modified).minus(&added).minus(&removed);
     conflicts.into_iter().filter(|c| !own.has(&c.path)).collect()
 }

@@ -15,7 +15,7 @@ pub mod value;
 pub mod yaml;
 
 pub use decode::{DecodeError, Decoded, Problem, convert, decode};
-pub use normalize::normalize;
+pub use normalize::{empty_maps, normalize, normalize_given};
 pub use object::{Object, Owner};
 pub use schema::{Field, Kind, Type};
 pub use value::{Map, Value};

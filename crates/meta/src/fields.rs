@@ -98,8 +98,8 @@ fn unescape(value: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
-                Some(c) => return Err(format!("invalid field selector: invalid escape sequence: '\\{c}'")),
-                None => return Err("invalid field selector: invalid escape sequence: '\\'".into()),
+                Some(c) => return Err(format!("invalid field selector: invalid escape sequence: \\{c}")),
+                None => return Err("invalid field selector: invalid escape sequence: \\".into()),
             },
             ',' | '=' => return Err(format!("invalid field selector: unescaped character in value: '{c}'")),
             c => out.push(c),

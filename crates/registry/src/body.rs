@@ -76,7 +76,10 @@ pub fn delete_options(body: Option<Body>) -> Result<Option<Value>, Status> {
         None => return Ok(None),
         Some(Body::Json(bytes) | Body::Yaml(bytes) | Body::Protobuf(bytes)) if bytes.is_empty() => return Ok(None),
         Some(Body::Value(value)) => value,
-        Some(Body::Json(bytes)) => document::decode::decode(&bytes, type_).map_err(bad)?.value,
+        Some(Body::Json(bytes)) => {
+            document::decode::identify(&bytes).map_err(Status::bad_request)?;
+            document::decode::decode(&bytes, type_).map_err(bad)?.value
+        }
         Some(Body::Yaml(bytes)) => {
             let tree = document::yaml::parse(&bytes).map_err(|e| Status::bad_request(e.to_string()))?;
             document::decode::convert(tree.value, type_).map_err(bad)?.value
@@ -124,6 +127,9 @@ pub fn patch(
         PatchKind::Apply => return Err(Status::not_implemented("apply to this subresource is not built yet")),
     };
     let mut decoded = decoded.map_err(|e| not_of_type(&e.to_string(), &shown))?;
+    if kind != PatchKind::Strategic {
+        decoded = of_patched_kind(decoded, expected).map_err(|why| not_of_type(&why, &shown))?;
+    }
     if kind == PatchKind::Strategic {
         decoded.problems.sort_by_cached_key(ToString::to_string);
     }
@@ -144,7 +150,32 @@ pub(crate) fn finish(value: &mut Value, expected: &Expected) {
     value.set("kind", expected.gvk.kind.as_str());
     value.set("apiVersion", expected.gvk.group_version().to_string());
     document::default::apply(value, expected.type_, expected.defaults);
-    document::normalize(value, expected.type_);
+    match api::by_kind(&expected.gvk).filter(|row| !row.storage.is_empty()) {
+        Some(row) => {
+            api::stored::settle(row, value);
+            document::normalize_given(value, expected.type_);
+        }
+        None => document::normalize(value, expected.type_),
+    }
+}
+
+/// Brings an object into its output form once its managers are known; answers where it had empty maps, which that
+/// form does not have.
+pub(crate) fn settle(row: &ResourceType, value: &mut Value) -> Vec<String> {
+    let found = document::empty_maps(value, row.type_);
+    document::normalize(value, row.type_);
+    found
+}
+
+/// Errors about a map that was there and empty show `{}`, not `null`.
+pub(crate) fn with_empty_maps(mut errors: Vec<Error>, empty_maps: &[String]) -> Vec<Error> {
+    for error in &mut errors {
+        let shown = error.body.strip_prefix("Invalid value: null");
+        if let Some(rest) = shown.filter(|_| empty_maps.contains(&error.path.to_string())) {
+            error.body = format!("Invalid value: {{}}{rest}");
+        }
+    }
+    errors
 }
 
 /// Drops owners that are named twice, and says so.
@@ -172,11 +203,13 @@ fn single_owners(value: &mut Value, when: &str) -> Option<String> {
 fn from_json(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>), Status> {
     match document::decode::decode(bytes, expected.type_) {
         Ok(decoded) => {
+            check_version(decoded.value["apiVersion"].str(), bytes, expected)?;
             check_kind(decoded.value["kind"].str(), decoded.value["apiVersion"].str(), expected)?;
             Ok((decoded.value, decoded.problems))
         }
         Err(error) => {
             let (version, kind) = document::decode::identify(bytes).map_err(|e| unrecognized(expected, bytes, &e))?;
+            check_version(&version, bytes, expected)?;
             check_kind(&kind, &version, expected)?;
             Err(unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &error.to_string()))
         }
@@ -185,6 +218,12 @@ fn from_json(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>)
 
 fn from_yaml(bytes: &Bytes, expected: &Expected) -> Result<(Value, Vec<Problem>), Status> {
     let parsed = document::yaml::parse(bytes).map_err(|e| unrecognized(expected, bytes, &e.to_string()))?;
+    let named = |name| matches!(parsed.value[name], Value::String(_) | Value::Null);
+    if !matches!(parsed.value, Value::Map(_) | Value::Null) || !named("kind") || !named("apiVersion") {
+        let json = document::json::to_vec(&parsed.value);
+        document::decode::identify(&json).map_err(|e| unrecognized(expected, bytes, &e))?;
+    }
+    check_version(parsed.value["apiVersion"].str(), bytes, expected)?;
     check_kind(parsed.value["kind"].str(), parsed.value["apiVersion"].str(), expected)?;
     let decoded = document::decode::convert(parsed.value, expected.type_)
         .map_err(|e| unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &e.to_string()))?;
@@ -200,6 +239,13 @@ fn from_protobuf(bytes: &Bytes, expected: &Expected) -> Result<Value, Status> {
         .map_err(|e| unhandled(&expected.gvk.kind, &expected.gvk.version, expected, &e.to_string()))
 }
 
+fn check_version(version: &str, bytes: &[u8], expected: &Expected) -> Result<(), Status> {
+    match GroupVersion::parse(version) {
+        Some(_) => Ok(()),
+        None => Err(unrecognized(expected, bytes, &format!("unexpected GroupVersion string: {version}"))),
+    }
+}
+
 /// Kind and version of the body, absent ones taken from what is expected.
 fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Status> {
     let want = &expected.gvk;
@@ -213,7 +259,7 @@ fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Stat
     }
     let given = version.clone().with_kind(kind);
     let registered = api::by_kind(&given).is_some() || is_retired(&given);
-    if kind == want.kind && version.group == want.group && registered {
+    if kind == want.kind && registered && is_same_kind(&given, want) {
         return Err(Status::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({})",
             want.group_version()
@@ -227,6 +273,14 @@ fn check_kind(kind: &str, version: &str, expected: &Expected) -> Result<(), Stat
         unregistered(kind, &version.to_string())
     };
     Err(unhandled(kind, &version.version, expected, &why))
+}
+
+/// Two groups' names for one kind of object.
+fn is_same_kind(given: &GroupVersionKind, want: &GroupVersionKind) -> bool {
+    given.group == want.group
+        || given.group == "extensions"
+        || (given.kind == "Event"
+            && [&given.group, &want.group].iter().all(|g| matches!(g.as_str(), "" | "events.k8s.io")))
 }
 
 /// Versions that upstream can still read though it serves them no more.
@@ -246,6 +300,7 @@ const RETIRED: &[(&str, &str, &[&str])] = &[
     ("coordination.k8s.io", "v1beta1", &["Lease"]),
     ("discovery.k8s.io", "v1beta1", &["EndpointSlice"]),
     ("events.k8s.io", "v1beta1", &["Event"]),
+    ("extensions", "v1beta1", &["Deployment", "DaemonSet", "ReplicaSet", "Ingress", "NetworkPolicy"]),
     ("flowcontrol.apiserver.k8s.io", "v1beta1", &["FlowSchema", "PriorityLevelConfiguration"]),
     ("flowcontrol.apiserver.k8s.io", "v1beta2", &["FlowSchema", "PriorityLevelConfiguration"]),
     ("flowcontrol.apiserver.k8s.io", "v1beta3", &["FlowSchema", "PriorityLevelConfiguration"]),
@@ -334,6 +389,41 @@ fn refused(error: document::patch::PatchError) -> Status {
             Some(Default::default()),
         ),
     }
+}
+
+/// What a JSON or merge patch makes of kind and apiVersion is taken seriously: another version is converted, another
+/// kind refused. Without an apiVersion upstream reads the text as its internal struct, whose members have other names.
+fn of_patched_kind(mut decoded: document::Decoded, expected: &Expected) -> Result<document::Decoded, String> {
+    let want = &expected.gvk;
+    let (kind, text) = (decoded.value["kind"].str(), decoded.value["apiVersion"].str());
+    if text.is_empty() {
+        let unknown = decoded.value.members().filter(|(name, _)| !matches!(*name, "kind" | "apiVersion"));
+        decoded.problems = unknown.map(|(name, _)| Problem::Unknown(name.to_owned())).collect();
+        decoded.value = Value::map();
+        return Ok(decoded);
+    }
+    let Some(version) = GroupVersion::parse(text) else {
+        return Err(format!("unexpected GroupVersion string: {text}"));
+    };
+    let kind = if kind.is_empty() { want.kind.as_str() } else { kind };
+    if kind == want.kind && version == want.group_version() {
+        return Ok(decoded);
+    }
+    let given = version.clone().with_kind(kind);
+    if let (Some(from), Some(to)) = (api::by_kind(&given), api::by_kind(want))
+        && let Some(converted) = api::stored::convert(from, to, &decoded.value)
+    {
+        return Ok(document::Decoded { value: converted, ..decoded });
+    }
+    if api::type_by_kind(&version.group, &version.version, kind).is_none() {
+        return Err(unregistered(kind, text));
+    }
+    Err(format!(
+        "converting ({}.{kind}) to ({}.{}): unknown conversion",
+        version.version,
+        go_package(&want.group),
+        want.kind
+    ))
 }
 
 /// A patched object that is no object of its type: upstream shows the whole of it.

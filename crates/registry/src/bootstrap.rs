@@ -9,8 +9,10 @@ use gate::Passage;
 use meta::{Key, Status, Time};
 use store::{Effect, Precondition, Transaction, View, Write};
 
+use crate::body::Expected;
+use crate::query::WriteOptions;
 use crate::write::{context, seal};
-use crate::{Registry, Target};
+use crate::{Body, Registry, Target, manage};
 
 /// Default objects as upstream makes them; `$now` and `$serviceRange` are filled in.
 const OBJECTS: &str = include_str!("bootstrap/objects.json");
@@ -32,6 +34,7 @@ impl Registry {
     /// What the store or the tables refuse: the server does not start then.
     pub async fn bootstrap(&self, passage: &Passage, published: &Published) -> Result<(), Status> {
         let view = self.store.view();
+        let new = view.get(&Key::new(meta::ResourceId::from_text("namespaces"), "", "default")).is_none();
         let mut writes = Vec::new();
         for object in self.default_objects(published)? {
             writes.extend(self.create_missing(passage, &view, object)?);
@@ -44,7 +47,12 @@ impl Registry {
         }
         let admitted = self.gate.seal_internal(passage, Transaction { writes, reads: Vec::new() })?;
         match self.commit(admitted).await? {
-            Ok(_) => Ok(()),
+            Ok(committed) => {
+                if new {
+                    self.begun.store(committed.revision.0, std::sync::atomic::Ordering::Relaxed);
+                }
+                Ok(())
+            }
             Err(key) => Err(Status::internal(format!("{key:?} changed while the server started"))),
         }
     }
@@ -116,6 +124,7 @@ impl Registry {
         }
         let mut object = object;
         document::normalize(&mut object, row.type_);
+        track(row, Some(&api::read(row, &found)), &mut object);
         Ok(Write { precondition, effect: Effect::Put(seal(row, key, &object)?) })
     }
 
@@ -130,14 +139,62 @@ impl Registry {
         meta.set("uid", meta::random::uuid());
         meta.set("creationTimestamp", Time::now().to_string());
         document::default::apply(&mut object, row.type_, row.defaults);
-        let status = object.get("status").cloned();
+        document::normalize(&mut object, row.type_);
+        let status = object.remove("status");
+        track(row, None, &mut object);
         api::strategy::prepare_create(row, &mut object, &context(passage));
         if let Some(status) = status {
             object.set("status", status);
+            object = track_status(row, object)?;
         }
         document::normalize(&mut object, row.type_);
         Ok(Write { precondition: Precondition::Absent, effect: Effect::Put(seal(row, key, &object)?) })
     }
+}
+
+/// Who manages the fields of a default object: upstream's API server, or its part that keeps flow schemas.
+fn track(row: &'static ResourceType, live: Option<&Value>, object: &mut Value) {
+    let manager = match row.group {
+        "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+        _ => "kube-apiserver",
+    };
+    let later: Vec<(&[&'static str], Value)> =
+        FILLED_IN.iter().filter(|(kind, _)| *kind == row.kind).map(|(_, path)| (*path, take(object, path))).collect();
+    manage::track(&Target { resource: row, subresource: None }, &WriteOptions::of_manager(manager), live, object);
+    for (path, value) in later {
+        let place = path.iter().fold(&mut *object, |at, name| at.entry(*name));
+        *place = value;
+    }
+}
+
+/// What upstream's strategies and controllers add to what is sent: nobody manages it by sending.
+const FILLED_IN: &[(&str, &[&str])] = &[
+    ("Namespace", &["spec", "finalizers"]),
+    ("Service", &["spec", "clusterIPs"]),
+    ("Service", &["spec", "ipFamilies"]),
+    ("ServiceCIDR", &["metadata", "finalizers"]),
+];
+
+fn take(object: &mut Value, path: &[&'static str]) -> Value {
+    match path {
+        [] => Value::Null,
+        [last] => object.remove(last).unwrap_or_default(),
+        [first, rest @ ..] => take(object.entry(*first), rest),
+    }
+}
+
+/// The status of a flow schema is applied by the part of upstream's API server that follows it.
+fn track_status(row: &'static ResourceType, object: Value) -> Result<Value, Status> {
+    let Some(subresource) = row.subresource("status").filter(|_| row.kind == "FlowSchema") else { return Ok(object) };
+    let patch = doc!({
+        "apiVersion": (object["apiVersion"].clone()), "kind": (object["kind"].clone()),
+        "metadata": {"name": (object["metadata"]["name"].clone())}, "status": (object["status"].clone())
+    });
+    let target = Target { resource: row, subresource: Some(subresource) };
+    let options =
+        WriteOptions { applied: true, ..WriteOptions::of_manager("api-priority-and-fairness-config-consumer-v1") };
+    let expected = Expected::of(row);
+    Ok(manage::apply(&target, &options, &Body::Value(patch), &expected, Some(&object))?.0)
 }
 
 fn row_of(object: &Value) -> Result<&'static ResourceType, Status> {

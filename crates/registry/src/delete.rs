@@ -14,12 +14,14 @@ use store::{Effect, Precondition, View, Write};
 
 use crate::body;
 use crate::query::{DeleteOptions, Propagation};
-use crate::read::{filter, stored};
+use crate::read::{filter, read_page, stored};
 use crate::write::{ATTEMPTS, Step, WriteRequest, busy, review, seal, show_revision};
 use crate::{Answer, Outcome, Registry, Target, companion};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Objects that upstream lists at once to delete a collection.
+const PAGE: i64 = 10_000;
 
 /// What the first phase of a deletion does to the object.
 enum Phase {
@@ -61,14 +63,19 @@ impl Registry {
     pub async fn delete_collection(&self, passage: &Passage, request: WriteRequest) -> Result<crate::List, Status> {
         let target = Target::of(passage.attributes())?;
         let id = stored(&target)?;
+        let mut selection = request.query.list_options(false)?;
+        let filter = filter(&target, passage.attributes(), &selection)?;
         let body = body::delete_options(request.body)?;
         let options = DeleteOptions::from(body.as_ref(), &request.query)?;
-        let selection = request.query.list_options(false)?;
-        let filter = filter(&target, passage.attributes(), &selection)?;
-        let view = self.store.view();
-        let items: Vec<Arc<Object>> =
-            view.list(&id, filter.namespace.as_deref()).filter(|o| filter.matches(o)).collect();
-        for item in &items {
+        let limited = selection.limit > 0;
+        if !limited {
+            // upstream lists in pages, which makes a given version an exact one
+            selection.limit = PAGE;
+        }
+        let page = self.page(&id, &selection)?;
+        let page = if limited { page } else { page.whole() };
+        let list = read_page(&target, &id, &filter, page, &selection);
+        for item in &list.items {
             let done = self.delete_in(passage, target, item, &options, body.clone().unwrap_or_default()).await;
             match done {
                 Err(status) if status.is_not_found() => {}
@@ -76,13 +83,7 @@ impl Registry {
                 Ok(_) => {}
             }
         }
-        Ok(crate::List {
-            resource: target.resource,
-            revision: view.revision(),
-            items,
-            continue_token: None,
-            remaining: None,
-        })
+        Ok(list)
     }
 
     async fn delete_in(
@@ -147,6 +148,8 @@ impl Registry {
             }
         };
         let removes = matches!(effect, Some(Effect::Remove(_)));
+        // who asks for the dependents' deletion hears that the object's own goes on
+        let code = if !removes && options.orphan_dependents == Some(false) { 202 } else { 200 };
         let of = |effect| Write { precondition: Precondition::At(revision), effect };
         let mut writes: Vec<Write> = effect.into_iter().map(of).collect();
         if removes {
@@ -156,7 +159,7 @@ impl Registry {
         let warnings = std::mem::take(&mut review.warnings);
         drop(review);
         if !removes && same_object(&shown, &old) {
-            return Ok(Step::Done(Outcome { code: 200, answer: Answer::Object(found, row), warnings }));
+            return Ok(Step::Done(Outcome { code, answer: Answer::Object(found, row), warnings }));
         }
         let mut at = revision;
         if !options.dry_run {
@@ -165,12 +168,12 @@ impl Registry {
                 Ok(committed) if !removes => {
                     let stored = committed.objects.into_iter().flatten().next();
                     let Some(object) = stored else { return Ok(Step::Again) };
-                    return Ok(Step::Done(Outcome { code: 200, answer: Answer::Object(object, row), warnings }));
+                    return Ok(Step::Done(Outcome { code, answer: Answer::Object(object, row), warnings }));
                 }
                 Ok(committed) => at = if row.strategy.graceful { committed.revision } else { revision },
             }
         }
-        Ok(Step::Done(Outcome { code: 200, answer: answer(row, &found, shown, removes, at), warnings }))
+        Ok(Step::Done(Outcome { code, answer: answer(row, &found, shown, removes, at), warnings }))
     }
 }
 

@@ -11,6 +11,7 @@ mod privileged;
 pub mod query;
 mod rbac;
 mod read;
+mod scale;
 mod service;
 mod subresource;
 mod target;
@@ -70,6 +71,8 @@ pub struct Registry {
     pub(crate) services: tokio::sync::Mutex<()>,
     /// Creators in a namespace with quotas take turns.
     pub(crate) quotas: companion::Turns,
+    /// The revision with which a new cluster began; zero for one that was there before.
+    pub(crate) begun: std::sync::atomic::AtomicU64,
     /// The server itself.
     pub(crate) system: std::sync::OnceLock<gate::Passage>,
     /// For work that goes on beside a request.
@@ -84,6 +87,12 @@ pub enum Body {
     Protobuf(Bytes),
     /// From a loop in the same process.
     Value(Value),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::Json(Bytes::new())
+    }
 }
 
 /// The encodings of a PATCH body.
@@ -122,6 +131,7 @@ impl Registry {
         let addresses = store.observe(service::Addresses);
         let services = tokio::sync::Mutex::new(());
         let system = std::sync::OnceLock::new();
+        let begun = std::sync::atomic::AtomicU64::new(0);
         let quotas = companion::Turns::default();
         Arc::new_cyclic(|me| Registry {
             config,
@@ -132,6 +142,7 @@ impl Registry {
             addresses,
             services,
             quotas,
+            begun,
             system,
             me: me.clone(),
         })
@@ -148,6 +159,11 @@ impl Registry {
 
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// Nothing can be watched from before this revision: the default objects of a new cluster come at once.
+    pub(crate) fn begun(&self) -> Revision {
+        Revision(self.begun.load(std::sync::atomic::Ordering::Relaxed))
     }
 
     /// The newest revision that readers see.

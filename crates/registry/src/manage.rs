@@ -3,7 +3,7 @@
 
 use api::ResourceType;
 use document::Value;
-use document::apply::{self, ApplyError};
+use document::apply::{self, ApplyError, Served, Versions};
 use meta::field::Cause;
 use meta::{GroupVersion, GroupVersionKind, Status, Time};
 
@@ -27,48 +27,86 @@ pub(crate) fn manager_of(user_agent: &str) -> String {
     name
 }
 
-fn with<T>(target: &Target, options: &WriteOptions, work: impl FnOnce(&apply::Write<'_>) -> T) -> T {
+/// The versions in which the objects of a row are served.
+struct RowVersions {
+    row: &'static ResourceType,
+    subresource: &'static str,
+}
+
+impl RowVersions {
+    fn row(&self, version: &str) -> Option<&'static ResourceType> {
+        let version = GroupVersion::parse(version)?;
+        // upstream does not convert between groups here, not even the two of events
+        api::find(&version.group, &version.version, self.row.plural).filter(|row| row.group == self.row.group)
+    }
+}
+
+impl Versions for RowVersions {
+    fn find(&self, version: &str) -> Option<Served> {
+        let row = self.row(version)?;
+        Some(Served { type_: row.type_, reset: reset_fields(row, self.subresource) })
+    }
+
+    fn convert(&self, object: &Value, from: &str, to: &str) -> Value {
+        let rows = self.row(from).zip(self.row(to));
+        rows.and_then(|(from, to)| api::stored::convert(from, to, object)).unwrap_or_else(|| object.clone())
+    }
+}
+
+/// A kind that is served in one version.
+struct NoVersions;
+
+impl Versions for NoVersions {
+    fn find(&self, _version: &str) -> Option<Served> {
+        None
+    }
+
+    fn convert(&self, object: &Value, _from: &str, _to: &str) -> Value {
+        object.clone()
+    }
+}
+
+fn reset_fields(row: &ResourceType, subresource: &str) -> &'static [&'static str] {
+    row.strategy.reset_fields.iter().find(|(s, _)| *s == subresource).map_or(&[][..], |(_, paths)| paths)
+}
+
+/// The object of a write and where its fields are managed: the target's own kind, or a subresource's.
+fn with<T>(
+    target: &Target,
+    expected: &Expected,
+    options: &WriteOptions,
+    work: impl FnOnce(&apply::Write<'_>) -> T,
+) -> T {
     let (row, subresource) = (target.resource, target.subresource_name());
-    let version = row.gvk().group_version().to_string();
-    let now = Time::now().to_string();
-    let reset = row.strategy.reset_fields.iter().find(|(s, _)| *s == subresource).map_or(&[][..], |(_, paths)| paths);
+    let version = expected.gvk.group_version().to_string();
+    let (now, others) = (Time::now().to_string(), RowVersions { row, subresource });
+    let own = expected.gvk == row.gvk();
     work(&apply::Write {
-        type_: row.type_,
+        type_: expected.type_,
         version: &version,
         subresource,
         manager: &options.manager,
         now: &now,
-        reset,
-        serves: &|version| serves(row, version),
+        reset: if own { reset_fields(row, subresource) } else { &[] },
+        versions: if own { &others } else { &NoVersions },
     })
-}
-
-fn serves(row: &ResourceType, version: &str) -> bool {
-    let Some(version) = GroupVersion::parse(version) else { return false };
-    version.group == row.group && api::by_kind(&version.with_kind(row.kind)).is_some()
 }
 
 /// Writes managedFields into the object of an update or a create.
 pub(crate) fn track(target: &Target, options: &WriteOptions, live: Option<&Value>, new: &mut Value) {
     api::strategy::begin(target.resource, new);
-    with(target, options, |write| apply::update(write, live, new));
+    track_as(target, &Expected::of(target.resource), options, live, new);
 }
 
-/// The same for a write through `scale`; as upstream, an entry that is new by it has no time.
-pub(crate) fn track_scale(target: &Target, options: &WriteOptions, live: &Value, new: &mut Value) {
-    let known = |entry: &Value| live["metadata"]["managedFields"].items().iter().find(|e| is_same(e, entry)).cloned();
-    track(target, options, Some(live), new);
-    let Some(entries) = new.entry("metadata").get_mut("managedFields").and_then(Value::as_list_mut) else { return };
-    for entry in entries.iter_mut().filter(|e| e["subresource"].str() == "scale") {
-        match known(entry) {
-            Some(before) => entry.set("time", before["time"].clone()),
-            None => drop(entry.remove("time")),
-        }
-    }
-}
-
-fn is_same(a: &Value, b: &Value) -> bool {
-    ["manager", "operation", "apiVersion", "subresource"].iter().all(|name| a[*name] == b[*name])
+/// The same for an object of a subresource's own kind.
+pub(crate) fn track_as(
+    target: &Target,
+    expected: &Expected,
+    options: &WriteOptions,
+    live: Option<&Value>,
+    new: &mut Value,
+) {
+    with(target, expected, options, |write| apply::update(write, live, new));
 }
 
 /// The object after an apply, and warnings about the body. `live` is absent when it is created.
@@ -79,30 +117,32 @@ pub(crate) fn apply(
     target: &Target,
     options: &WriteOptions,
     body: &Body,
+    expected: &Expected,
     live: Option<&Value>,
 ) -> Result<(Value, Vec<String>), Status> {
     let (patch, duplicates) = read(body)?;
-    let row = target.resource;
-    let given = GroupVersion::parse(patch["apiVersion"].str()).unwrap_or_default().with_kind(patch["kind"].str());
-    if given != row.gvk() {
+    let version = GroupVersion::parse(patch["apiVersion"].str());
+    let given = version.map(|version| version.with_kind(patch["kind"].str())).unwrap_or_default();
+    if given != expected.gvk {
         return Err(Status::bad_request(format!("invalid object type: {}", shown(&given))));
     }
     let force = options.force.unwrap_or(false);
-    let tree = with(target, options, |write| apply::apply(write, live, &patch, force)).map_err(refused)?;
-    let expected = Expected::of(row);
-    let decoded = document::decode::convert(tree, row.type_).map_err(|e| {
+    let tree = with(target, expected, options, |write| apply::apply(write, live, &patch, force)).map_err(refused)?;
+    let decoded = document::decode::convert(tree, expected.type_).map_err(|e| {
         let meta = &patch["metadata"];
         let name = format!("{}/{}; {}", meta["namespace"].str(), meta["name"].str(), shown(&given));
         Status::unclassified(format!("failed to convert new typed object ({name}) to object: {e}"))
     })?;
     let mut value = decoded.value;
-    body::finish(&mut value, &expected);
+    body::finish(&mut value, expected);
     let warnings = match options.field_validation {
         _ if duplicates.is_empty() => Vec::new(),
         FieldValidation::Ignore => Vec::new(),
-        FieldValidation::Warn => vec![duplicates],
+        FieldValidation::Warn => vec![format!("error converting YAML to JSON: {duplicates}")],
         FieldValidation::Strict => {
-            return Err(Status::bad_request(format!("error strict decoding patch: {duplicates}")));
+            return Err(Status::bad_request(format!(
+                "error strict decoding patch: error converting YAML to JSON: {duplicates}"
+            )));
         }
     };
     Ok((value, warnings))

@@ -157,15 +157,30 @@ impl Query {
     /// 400 with Go's text when a parameter is no integer.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Status> {
         match self.get(name) {
-            None | Some("") => Ok(None),
+            None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| {
-                let why = if text.trim_start_matches(['-', '+']).bytes().all(|b| b.is_ascii_digit()) && text.len() > 1 {
+                let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+                let why = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
                     "value out of range"
                 } else {
                     "invalid syntax"
                 };
                 Status::bad_request(format!("strconv.ParseInt: parsing {}: {why}", meta::goquote::quote(text)))
             }),
+        }
+    }
+}
+
+impl WriteOptions {
+    /// Those of a write that the server makes by itself.
+    pub(crate) fn of_manager(manager: &str) -> Self {
+        WriteOptions {
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+            field_manager: String::new(),
+            force: None,
+            manager: manager.to_owned(),
+            applied: false,
         }
     }
 }
@@ -191,6 +206,11 @@ impl ListOptions {
             ));
         }
         if matching.is_empty() {
+            // a watch that names no version is one that asks for the initial events
+            let begins = self.send_initial_events.is_none() && matches!(self.resource_version.as_str(), "" | "0");
+            if begins && !self.continue_token.is_empty() {
+                errors.push(Error::forbidden(path, "resourceVersionMatch is forbidden when continue is provided"));
+            }
             return;
         }
         if self.send_initial_events.is_none() {

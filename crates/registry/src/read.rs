@@ -21,6 +21,18 @@ pub struct List {
     pub remaining: Option<u64>,
 }
 
+impl List {
+    /// Of a resource that has no objects and so no version.
+    fn empty(resource: &'static api::ResourceType) -> Self {
+        List { resource, revision: Revision(0), items: Vec::new(), continue_token: None, remaining: None }
+    }
+}
+
+/// Component statuses tell of schedulers and stores that run beside the server: there are none here.
+fn has_no_objects(target: &Target) -> bool {
+    target.resource.kind == "ComponentStatus"
+}
+
 impl Registry {
     /// Answers the object, or what a subresource makes of it.
     ///
@@ -29,6 +41,10 @@ impl Registry {
     pub async fn get(&self, passage: &Passage, query: &Query) -> Result<Outcome, Status> {
         let attributes = passage.attributes();
         let target = Target::of(attributes)?;
+        if has_no_objects(&target) {
+            let kind = meta::GroupResource::new("", "componentstatus");
+            return Err(Status::not_found(&kind, &attributes.name));
+        }
         let view = self.view_for_get(query)?;
         let key = target.key(&attributes.namespace, &attributes.name)?;
         let object = view.get(&key).ok_or_else(|| Status::not_found(&target.group_resource(), &attributes.name))?;
@@ -48,8 +64,11 @@ impl Registry {
     pub async fn list(&self, passage: &Passage, query: &Query) -> Result<List, Status> {
         let attributes = passage.attributes();
         let target = Target::of(attributes)?;
-        let id = stored(&target)?;
         let options = query.list_options(false)?;
+        if has_no_objects(&target) {
+            return Ok(List::empty(target.resource));
+        }
+        let id = stored(&target)?;
         let filter = filter(&target, attributes, &options)?;
         let page = self.page(&id, &options)?;
         Ok(read_page(&target, &id, &filter, page, &options))
@@ -67,13 +86,16 @@ impl Registry {
         }
     }
 
-    fn page(&self, id: &ResourceId, options: &ListOptions) -> Result<Page, Status> {
+    /// Where a list begins and how long it may be. Any version will do (`0`): then upstream answers from its cache, whole.
+    pub(crate) fn page(&self, id: &ResourceId, options: &ListOptions) -> Result<Page, Status> {
         let newest = self.store.view();
+        let limit = usize::try_from(options.limit).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
         if !options.continue_token.is_empty() {
-            return self.continued(id, options, newest);
+            return self.continued(id, options, newest, limit);
         }
         let wanted = match options.resource_version.as_str() {
-            "" | "0" => return Ok(Page { view: newest, after: None }),
+            "" => return Ok(Page { view: newest, after: None, limit }),
+            "0" => return Ok(Page { view: newest, after: None, limit: usize::MAX }),
             text => parse_revision(text).map_err(|e| Status::bad_request(format!("invalid resource version: {e}")))?,
         };
         if wanted > newest.revision() {
@@ -83,10 +105,10 @@ impl Registry {
             || (options.resource_version_match.is_empty() && options.limit > 0);
         let view =
             if exact { self.at(id, wanted, "The resourceVersion for the provided list is too old.")? } else { newest };
-        Ok(Page { view, after: None })
+        Ok(Page { view, after: None, limit })
     }
 
-    fn continued(&self, id: &ResourceId, options: &ListOptions, newest: View) -> Result<Page, Status> {
+    fn continued(&self, id: &ResourceId, options: &ListOptions, newest: View, limit: usize) -> Result<Page, Status> {
         if !matches!(options.resource_version.as_str(), "" | "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
@@ -96,7 +118,7 @@ impl Registry {
             Some(revision) if revision > newest.revision() => return Err(too_large(revision, newest.revision())),
             Some(revision) => self.store.view_at(id, revision).map_err(|_| expired_page(&token))?,
         };
-        Ok(Page { view, after: Some((token.namespace, token.name)) })
+        Ok(Page { view, after: Some((token.namespace, token.name)), limit })
     }
 
     fn at(&self, id: &ResourceId, revision: Revision, too_old: &str) -> Result<View, Status> {
@@ -107,18 +129,26 @@ impl Registry {
 /// `remainingItemCount` is counted so far; a page must not cost what the whole list costs.
 const COUNTED: usize = 10_000;
 
-struct Page {
+pub(crate) struct Page {
     view: View,
     /// Namespace and name of the last object of the page before.
     after: Option<(String, String)>,
+    /// Objects on it, at most.
+    limit: usize,
 }
 
-fn read_page(target: &Target, id: &ResourceId, filter: &Filter, page: Page, options: &ListOptions) -> List {
-    let Page { view, after } = page;
+impl Page {
+    /// The same without an end.
+    pub(crate) fn whole(self) -> Self {
+        Page { limit: usize::MAX, ..self }
+    }
+}
+
+pub(crate) fn read_page(target: &Target, id: &ResourceId, filter: &Filter, page: Page, options: &ListOptions) -> List {
+    let Page { view, after, limit } = page;
     // within one namespace the token holds the name alone
     let after =
         after.map(|(namespace, name)| Key::new(id.clone(), filter.namespace.as_deref().unwrap_or(&namespace), &name));
-    let limit = usize::try_from(options.limit).ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
     let mut list = List {
         resource: target.resource,
         revision: view.revision(),
@@ -176,12 +206,18 @@ pub(crate) fn filter(target: &Target, attributes: &Attributes, options: &ListOpt
     Ok(Filter { namespace, name, labels: options.labels.clone(), fields })
 }
 
-/// Upstream has three wordings: kinds with fields of their own, Jobs, and the rest.
+/// Upstream words it one way for kinds that know no fields of their own, and most others another way.
 fn unknown_field(target: &Target, label: &str) -> Status {
     let quoted = meta::goquote::quote(label);
-    Status::bad_request(match (target.resource.kind, target.resource.field_selectors.len()) {
-        ("Job", _) => format!("field label {quoted} not supported for Job"),
-        (_, 0..=2) => format!("{quoted} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    let row = target.resource;
+    let plain = row.field_selectors.iter().all(|f| matches!(*f, "metadata.name" | "metadata.namespace"));
+    Status::bad_request(match row.kind {
+        "Job" => format!("field label {quoted} not supported for Job"),
+        "ResourceSlice" => format!("field label not supported for {}, Kind={}: {label}", row.api_version(), row.kind),
+        // a namespace has these two as fields of its own
+        _ if plain && row.kind != "Namespace" => {
+            format!("{quoted} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
         _ => format!("field label not supported: {label}"),
     })
 }
@@ -189,7 +225,9 @@ fn unknown_field(target: &Target, label: &str) -> Status {
 pub(crate) fn parse_revision(text: &str) -> Result<Revision, String> {
     Revision::parse(text).ok_or_else(|| {
         let quoted = meta::goquote::quote(text);
-        format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax")
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: {why}")
     })
 }
 
@@ -217,8 +255,8 @@ mod token {
     //! Continue tokens: upstream's JSON in unpadded base64url, so that clients that look inside find what they know.
 
     use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use document::{doc, json};
+    use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
+    use document::{Value, doc, json};
     use meta::{Key, Revision, Status};
 
     pub(super) struct Token {
@@ -249,11 +287,12 @@ mod token {
     pub(super) fn decode(text: &str) -> Result<Token, Status> {
         let bad =
             |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad("illegal base64 data at input byte 0".into()))?;
+        let bytes =
+            LENIENT.decode(text).map_err(|_| bad(format!("illegal base64 data at input byte {}", wrong_byte(text))))?;
         let value = json::parse(&bytes).map_err(|e| bad(e.to_string()))?;
+        check_types(&value).map_err(bad)?;
         if value["v"].str() != "meta.k8s.io/v1" {
-            return Err(bad("server does not recognize this encoded version \"\""
-                .replace("\"\"", &meta::goquote::quote(value["v"].str()))));
+            return Err(bad(format!("server does not recognize this encoded version {}", value["v"].str())));
         }
         let start = value["start"].str();
         if start.is_empty() {
@@ -267,8 +306,46 @@ mod token {
         let key = start.trim_end_matches('\u{0}');
         let (namespace, name) = key.split_once('/').unwrap_or(("", key));
         if [namespace, name].iter().any(|part| part.contains('/') || *part == "..") {
-            return Err(bad(format!("continue key is not valid: {}", meta::goquote::quote(start))));
+            return Err(bad(start.to_owned()));
         }
         Ok(Token { revision, namespace: namespace.into(), name: name.into(), start: start.into() })
+    }
+
+    /// As Go: bits that are left over do not matter.
+    const LENIENT: GeneralPurpose =
+        GeneralPurpose::new(&base64::alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
+    /// Where Go's decoder stops.
+    fn wrong_byte(text: &str) -> usize {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        text.bytes().position(|b| !fits(b)).unwrap_or_else(|| text.len().saturating_sub(1))
+    }
+
+    fn check_types(token: &Value) -> Result<(), String> {
+        let kind = |value: &Value| match value {
+            Value::Bool(_) => "bool",
+            Value::Int(_) | Value::Float(_) => "number",
+            Value::String(_) => "string",
+            Value::List(_) => "array",
+            _ => "object",
+        };
+        if !matches!(token, Value::Map(_) | Value::Null) {
+            let kind = kind(token);
+            return Err(format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken"));
+        }
+        for (name, value) in token.members() {
+            let (fits, wanted) = match name {
+                "v" | "start" => (matches!(value, Value::String(_) | Value::Null), "string"),
+                "rv" => (matches!(value, Value::Int(_) | Value::Null), "int64"),
+                _ => continue,
+            };
+            if !fits {
+                let kind = kind(value);
+                return Err(format!(
+                    "json: cannot unmarshal {kind} into Go struct field continueToken.{name} of type {wanted}"
+                ));
+            }
+        }
+        Ok(())
     }
 }

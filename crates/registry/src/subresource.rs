@@ -1,6 +1,4 @@
-//! Subresources that are more than another way to write the same object: binding, eviction, token, scale.
-
-use std::sync::Arc;
+//! Subresources that are created: binding, eviction, token.
 
 use admission::Operation;
 use api::resource::Subresource;
@@ -11,7 +9,7 @@ use store::{Effect, Precondition, Write};
 
 use crate::body::{self, Expected};
 use crate::query::{DeleteOptions, WriteOptions};
-use crate::write::{ATTEMPTS, Step, WriteRequest, busy, refuse_invalid, review, seal};
+use crate::write::{ATTEMPTS, busy, review, seal};
 use crate::{Answer, Body, Outcome, Registry, Target, companion, virtuals};
 
 /// POST on a subresource.
@@ -215,132 +213,5 @@ fn refuse_when_budgeted(view: &store::View, namespace: &str, pod: &Object) -> Re
         _ => Err(Status::unclassified(
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
         )),
-    }
-}
-
-impl Registry {
-    /// The `Scale` view of an object.
-    pub(crate) fn get_scale(&self, target: Target, object: &Object) -> Result<Outcome, Status> {
-        let type_ = scale_type()?;
-        Ok(Outcome::value(200, scale_of(target, &api::read(target.resource, object), object), type_))
-    }
-}
-
-fn scale_type() -> Result<&'static document::Type, Status> {
-    api::type_by_kind("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is not served"))
-}
-
-fn scale_of(target: Target, object: &Value, stored: &Object) -> Value {
-    let meta = &object["metadata"];
-    let mut scale = doc!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {}, "spec": {}, "status": {}});
-    for name in ["name", "namespace", "uid", "creationTimestamp"] {
-        scale.entry("metadata").set(name, meta[name].clone());
-    }
-    scale.entry("metadata").set("resourceVersion", stored.revision.to_string());
-    scale.entry("spec").set("replicas", object["spec"]["replicas"].as_i64().unwrap_or(0));
-    scale.entry("status").set("replicas", object["status"]["replicas"].as_i64().unwrap_or(0));
-    let selector = &object["spec"]["selector"];
-    let text = if target.resource.kind == "ReplicationController" {
-        let pairs: Vec<(&str, &str)> = selector.members().map(|(k, v)| (k, v.str())).collect();
-        Some(meta::labels::Selector::from_pairs(pairs).to_string())
-    } else {
-        api::label_selector(selector).map(|s| s.to_string())
-    };
-    if let Some(text) = text.filter(|t| !t.is_empty()) {
-        scale.entry("status").set("selector", text);
-    }
-    if let Ok(type_) = scale_type() {
-        document::normalize(&mut scale, type_);
-    }
-    scale
-}
-
-/// PUT and PATCH on `scale`: only `spec.replicas` reaches the object.
-pub(crate) async fn update_scale(
-    registry: &Registry,
-    passage: &Passage,
-    target: Target,
-    sub: &'static Subresource,
-    request: WriteRequest,
-    options: WriteOptions,
-) -> Result<Outcome, Status> {
-    let expected = Expected::of_subresource(target.resource, sub)?;
-    let replace = match request.patch {
-        None => Some(body::decode(request.body.clone(), &expected, options.field_validation)?),
-        Some(_) => None,
-    };
-    for _ in 0..ATTEMPTS {
-        match scale_once(registry, passage, target, &expected, &request, &options, replace.as_ref()).await? {
-            Step::Done(outcome) => return Ok(outcome),
-            Step::Again => {}
-        }
-    }
-    Err(busy())
-}
-
-async fn scale_once(
-    registry: &Registry,
-    passage: &Passage,
-    target: Target,
-    expected: &Expected,
-    request: &WriteRequest,
-    options: &WriteOptions,
-    replace: Option<&body::Decoded>,
-) -> Result<Step, Status> {
-    let view = registry.store.view();
-    let attributes = passage.attributes();
-    let row = target.resource;
-    let key = target.key(&attributes.namespace, &attributes.name)?;
-    let found = view.get(&key).ok_or_else(|| Status::not_found(&target.group_resource(), &attributes.name))?;
-    let object = api::read(row, &found);
-    let old_scale = scale_of(target, &object, &found);
-    let (mut scale, warnings) = match (replace, request.patch, &request.body) {
-        (Some(decoded), _, _) => (decoded.value.clone(), decoded.warnings.clone()),
-        (None, Some(kind), Some(body)) => body::patch(kind, body, &old_scale, expected, options)?,
-        _ => return Err(Status::bad_request("invalid JSON patch")),
-    };
-    crate::write::check_namespace(&target, attributes, &mut scale)?;
-    crate::write::check_name(attributes, &scale)?;
-    let given = scale["metadata"]["resourceVersion"].str().to_owned();
-    if !given.is_empty() && given != found.revision.to_string() {
-        return Err(Status::stale(&target.group_resource(), &attributes.name));
-    }
-    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
-        let error =
-            meta::field::Error::invalid(&"spec.replicas".into(), replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(&meta::GroupKind::new("autoscaling", "Scale"), &attributes.name, vec![error]));
-    }
-    let mut new = object.clone();
-    new.entry("spec").set("replicas", replicas);
-    crate::manage::track_scale(&target, options, &object, &mut new);
-    api::strategy::prepare_update(row, "", &mut new, &object, &crate::write::context(passage));
-    document::normalize(&mut new, row.type_);
-    refuse_invalid(row, &new, api::validation::validate_update(row, "", &new, &object))?;
-    let may = |attributes: Attributes| passage.may(attributes);
-    let mut review = review(passage, target, Operation::Update, &view, &may, options.dry_run);
-    review.kind = expected.gvk.clone();
-    review.object = Some(scale);
-    review.old = Some(Arc::new(old_scale));
-    registry.gate.mutate(passage, &mut review)?;
-    let unchanged = document::apply::settle(&mut new, &object);
-    let draft = seal(row, key.clone(), &new)?;
-    let admitted = registry.gate.seal(passage, &mut review, |review| {
-        let write = Write { precondition: Precondition::At(found.revision), effect: Effect::Put(draft) };
-        companion::transaction(&view, review, vec![write])
-    })?;
-    drop(review);
-    let type_ = scale_type()?;
-    if unchanged || options.dry_run {
-        let outcome = Outcome::value(200, scale_of(target, &new, &found), type_);
-        return Ok(Step::Done(crate::write::with_warnings(outcome, warnings)));
-    }
-    let Ok(committed) = registry.commit(admitted).await? else { return Ok(Step::Again) };
-    match committed.objects.into_iter().flatten().next() {
-        Some(stored) => {
-            let outcome = Outcome::value(200, scale_of(target, &api::read(row, &stored), &stored), type_);
-            Ok(Step::Done(crate::write::with_warnings(outcome, warnings)))
-        }
-        None => Ok(Step::Again),
     }
 }

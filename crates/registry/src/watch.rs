@@ -53,6 +53,10 @@ impl Registry {
             (wanted.unwrap_or(view.revision()), Vec::new())
         };
         let initial_end = (options.send_initial_events == Some(true) && options.bookmarks).then_some(from);
+        let begun = self.begun();
+        if from < begun {
+            return Err(too_old(from, begun));
+        }
         let watcher = self.store.watch(&id, from, filter).map_err(|c| too_old(from, c.oldest))?;
         let timeout =
             options.timeout_seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs);

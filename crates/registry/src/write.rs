@@ -15,7 +15,8 @@ use crate::body::{self, Expected};
 use crate::query::{Query, WriteOptions};
 use crate::target::Target;
 use crate::{
-    Answer, Body, Outcome, PatchKind, Registry, companion, manage, privileged, rbac, service, subresource, virtuals,
+    Answer, Body, Outcome, PatchKind, Registry, companion, manage, privileged, rbac, scale, service, subresource,
+    virtuals,
 };
 
 /// A write loses a race at most so often before it is told to come back.
@@ -30,6 +31,23 @@ pub struct WriteRequest {
     pub query: Query,
     /// Who sends it, in its own words.
     pub user_agent: String,
+    /// Where warnings go that hold whether the write succeeds or not; the outcome has the others.
+    pub warnings: Warnings,
+}
+
+/// What is odd about a body, gathered while it is read.
+#[derive(Clone, Default)]
+pub struct Warnings(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Warnings {
+    pub(crate) fn extend(&self, warnings: impl IntoIterator<Item = String>) {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(warnings);
+    }
+
+    /// All so far; they are gone then.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
 }
 
 /// Where the new object of an update comes from.
@@ -45,7 +63,7 @@ pub(crate) struct Update<'a> {
     pub(crate) target: Target,
     pub(crate) options: WriteOptions,
     pub(crate) source: Source,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Warnings,
 }
 
 /// What a loop's step came to.
@@ -71,16 +89,11 @@ impl Registry {
             return virtuals::create(self, passage, target, request.body, options).await;
         }
         let decoded = body::decode(request.body, &Expected::of(target.resource), options.field_validation)?;
+        request.warnings.extend(decoded.warnings);
         let mut value = decoded.value;
         disown_system_fields(&mut value);
         check_namespace(&target, passage.attributes(), &mut value)?;
-        match self.insert(passage, target, &options, value, "").await {
-            Ok(mut outcome) => {
-                outcome.warnings.splice(0..0, decoded.warnings);
-                Ok(outcome)
-            }
-            Err(refused) => Err(refused.warned(decoded.warnings)),
-        }
+        self.insert(passage, target, &options, value, "").await
     }
 
     /// PUT on an object or on a part of it.
@@ -91,14 +104,15 @@ impl Registry {
         let target = Target::of(passage.attributes())?;
         let options = request.query.write_options("UpdateOptions", false, &request.user_agent)?;
         if let Some(sub) = target.subresource.filter(|s| s.name == "scale") {
-            return subresource::update_scale(self, passage, target, sub, request, options).await;
+            return scale::update(self, passage, target, sub, request, options).await;
         }
         let decoded = body::decode(request.body, &Expected::of(target.resource), options.field_validation)?;
+        request.warnings.extend(decoded.warnings);
         let mut value = decoded.value;
         check_namespace(&target, passage.attributes(), &mut value)?;
         check_name(passage.attributes(), &value)?;
         let source = Source::Replace(value);
-        self.rewrite(Update { passage, target, options, source, warnings: decoded.warnings }).await
+        self.rewrite(Update { passage, target, options, source, warnings: request.warnings }).await
     }
 
     /// PATCH in any of its encodings.
@@ -110,11 +124,11 @@ impl Registry {
         let kind = request.patch.ok_or_else(|| Status::unsupported_media_type("415: Unsupported Media Type"))?;
         let options = request.query.write_options("PatchOptions", kind == PatchKind::Apply, &request.user_agent)?;
         if let Some(sub) = target.subresource.filter(|s| s.name == "scale") {
-            return subresource::update_scale(self, passage, target, sub, request, options).await;
+            return scale::update(self, passage, target, sub, request, options).await;
         }
-        let body = request.body.unwrap_or(Body::Json(bytes::Bytes::new()));
+        let body = request.body.unwrap_or_default();
         let source = if kind == PatchKind::Apply { Source::Apply(body) } else { Source::Patch { kind, body } };
-        self.rewrite(Update { passage, target, options, source, warnings: Vec::new() }).await
+        self.rewrite(Update { passage, target, options, source, warnings: request.warnings }).await
     }
 
     /// Creates `value`; `fixed_name` is set when the URL names the object (create by PUT).
@@ -153,6 +167,7 @@ impl Registry {
         if !options.applied {
             manage::track(&target, options, None, &mut value);
         }
+        let empty_maps = body::settle(row, &mut value);
         let given =
             if fixed_name.is_empty() { value["metadata"]["name"].str().to_owned() } else { fixed_name.to_owned() };
         let may = |attributes: Attributes| passage.may(attributes);
@@ -182,8 +197,8 @@ impl Registry {
         strategy::prepare_create(row, &mut object, &context(passage));
         document::normalize(&mut object, row.type_);
         let resource_version = object["metadata"]["resourceVersion"].str().to_owned();
-        refuse_invalid(row, &object, api::validation::validate_create(row, &object))
-            .map_err(|refused| refused.warned(review.warnings.iter().cloned()))?;
+        let errors = body::with_empty_maps(api::validation::validate_create(row, &object), &empty_maps);
+        refuse_invalid(row, &object, errors).map_err(|refused| refused.warned(review.warnings.iter().cloned()))?;
         if !fixed_name.is_empty() {
             object.entry("metadata").remove("resourceVersion");
         } else if !resource_version.is_empty() && resource_version != "0" {
@@ -256,12 +271,8 @@ impl Registry {
     /// Updates an object, or creates it where PUT may.
     pub(crate) async fn rewrite(&self, update: Update<'_>) -> Result<Outcome, Status> {
         for _ in 0..ATTEMPTS {
-            let step = self.rewrite_once(&update).await;
-            match step.map_err(|refused| refused.warned(update.warnings.iter().cloned()))? {
-                Step::Done(mut outcome) => {
-                    outcome.warnings.splice(0..0, update.warnings.iter().cloned());
-                    return Ok(outcome);
-                }
+            match self.rewrite_once(&update).await? {
+                Step::Done(outcome) => return Ok(outcome),
                 Step::Again => {}
             }
         }
@@ -280,8 +291,12 @@ impl Registry {
             return self.create_by_put(update).await;
         };
         let old = Arc::new(api::read(row, &stored_object));
-        let (mut new, mut warnings) = update.source.apply(target, &old, options)?;
-        check_uid(target, &key, &new, &stored_object)?;
+        let (mut new, odd) = update.source.apply(target, &old, options)?;
+        update.warnings.extend(odd);
+        let mut warnings = Vec::new();
+        if matches!(update.source, Source::Replace(_)) {
+            check_uid(target, &key, &new, &stored_object)?;
+        }
         if !matches!(update.source, Source::Replace(_)) {
             check_namespace(target, attributes, &mut new)?;
             check_name(attributes, &new)?;
@@ -289,6 +304,7 @@ impl Registry {
         if !options.applied {
             manage::track(target, options, Some(&old), &mut new);
         }
+        let empty_maps = body::settle(row, &mut new);
         let may = |attributes: Attributes| passage.may(attributes);
         let mut review = review(passage, *target, Operation::Update, &view, &may, options.dry_run);
         review.object = Some(new);
@@ -309,7 +325,7 @@ impl Registry {
         document::normalize(&mut new, row.type_);
         let mut errors = api::validation::validate_update(row, target.subresource_name(), &new, &old);
         errors.extend(self.privileged_errors(row, &new));
-        refuse_invalid(row, &new, errors)
+        refuse_invalid(row, &new, body::with_empty_maps(errors, &empty_maps))
             .map_err(|refused| refused.warned(warnings.iter().chain(&review.warnings).cloned()))?;
         warnings.extend(api::warnings::on_update(row, target.subresource_name(), &new, &old));
         let gone = is_finished(row, &new, &old);
@@ -368,7 +384,15 @@ impl Registry {
         }
         let value = match source {
             Source::Apply(body) => {
-                let (mut value, _) = manage::apply(target, options, body, None)?;
+                let (mut value, odd) = manage::apply(target, options, body, &Expected::of(target.resource), None)?;
+                update.warnings.extend(odd);
+                let given = value["metadata"]["uid"].str();
+                if !given.is_empty() {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {given}, and no existing object was found"
+                    );
+                    return Err(Status::conflict(&target.group_resource(), &attributes.name, &why));
+                }
                 check_namespace(target, attributes, &mut value)?;
                 check_name(attributes, &value)?;
                 value
@@ -406,7 +430,7 @@ impl Source {
         match self {
             Source::Replace(value) => Ok((value.clone(), Vec::new())),
             Source::Patch { kind, body } => body::patch(*kind, body, old, &Expected::of(target.resource), options),
-            Source::Apply(body) => manage::apply(target, options, body, Some(old)),
+            Source::Apply(body) => manage::apply(target, options, body, &Expected::of(target.resource), Some(old)),
         }
     }
 }
@@ -552,7 +576,7 @@ fn check_uid(target: &Target, key: &Key, new: &Value, old: &Object) -> Result<()
 }
 
 /// Upstream's text shows the key under which etcd holds the object.
-fn uid_conflict(target: &Target, key: &Key, given: &str, actual: &str) -> Status {
+pub(crate) fn uid_conflict(target: &Target, key: &Key, given: &str, actual: &str) -> Status {
     let prefix = target.resource.stored.map_or("/registry/", |s| s.prefix);
     let slash = if key.namespace.is_empty() { "" } else { "/" };
     let path = format!("{prefix}{}{slash}{}", key.namespace, key.name);

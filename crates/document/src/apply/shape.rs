@@ -4,7 +4,7 @@
 use super::element::{Element, Scalar};
 use crate::schema::{Field, Kind, ListType, Type, Zero};
 use crate::value::Name;
-use crate::{Value, schema};
+use crate::{Map, Value, schema};
 
 /// How a value is owned.
 #[derive(Clone, Copy)]
@@ -78,6 +78,24 @@ impl Shape {
             Shape::Map { item, .. } => Some(Shape::of(item, None)),
             _ => None,
         }
+    }
+
+    /// Whether a struct does not show this member because it is an empty map.
+    pub(super) fn omits(self, name: &str, value: &Value) -> bool {
+        let Shape::Struct { type_, .. } = self else { return false };
+        let empty = value.as_map().is_some_and(Map::is_empty);
+        let omitted = |f: &Field| matches!(f.kind, Kind::Map(_)) && f.omit_empty && !f.pointer;
+        empty && type_.field(name).is_some_and(omitted)
+    }
+
+    /// A map or list that is owned as a whole.
+    pub(super) fn is_atomic(self) -> bool {
+        matches!(
+            self,
+            Shape::Struct { atomic: true, .. }
+                | Shape::Map { atomic: true, .. }
+                | Shape::List { items: Items::Atomic, .. }
+        )
     }
 
     pub(super) fn item(self) -> Shape {

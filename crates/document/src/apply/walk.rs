@@ -111,21 +111,33 @@ fn fill(value: &Value, shape: Shape, node: &mut Node) {
     }
 }
 
+/// Whether an empty map is something. It is in what is applied; a typed object that is written does not show it.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Empties {
+    Count,
+    Omitted,
+}
+
 /// What differs between two objects.
-pub(super) fn compare(left: &Value, right: &Value, shape: Shape) -> Changes {
-    let root = differ(Some(left), Some(right), shape);
+pub(super) fn compare(left: &Value, right: &Value, shape: Shape, empties: Empties) -> Changes {
+    let root = differ(Some(left), Some(right), shape, empties);
     Changes { added: root.added.below, modified: root.modified.below, removed: root.removed.below }
 }
 
-fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape) -> Changes<Node> {
+fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape, empties: Empties) -> Changes<Node> {
     let mut changes = Changes::default();
     let leaf = match shape {
         Shape::Struct { atomic: false, .. } | Shape::Map { atomic: false, .. } => {
             let (l, r) = (left.and_then(Value::as_map), right.and_then(Value::as_map));
             let leaf = l.is_none_or(Map::is_empty) && r.is_none_or(Map::is_empty);
             if !leaf {
+                let shown = |name: &str, v: &&Value| empties == Empties::Count || !shape.omits(name, v);
                 zip(l, r, |name, l, r| {
-                    changes.hang(&field(name), differ(l, r, shape.member(name).unwrap_or(Shape::Any)));
+                    let (l, r) = (l.filter(|v| shown(name, v)), r.filter(|v| shown(name, v)));
+                    if l.is_some() || r.is_some() {
+                        let below = shape.member(name).unwrap_or(Shape::Any);
+                        changes.hang(&field(name), differ(l, r, below, empties));
+                    }
                 });
             }
             leaf
@@ -133,7 +145,7 @@ fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape) -> Changes<
         Shape::List { items: items @ (Items::Set | Items::Keys(_)), .. } => {
             let (l, r) = (left.map(Value::items).unwrap_or_default(), right.map(Value::items).unwrap_or_default());
             if !(l.is_empty() && r.is_empty()) {
-                differ_items(l, r, shape, items, &mut changes);
+                differ_items(l, r, shape, items, empties, &mut changes);
             }
             l.is_empty() && r.is_empty()
         }
@@ -148,7 +160,14 @@ fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape) -> Changes<
     changes
 }
 
-fn differ_items(left: &[Value], right: &[Value], shape: Shape, items: Items, changes: &mut Changes<Node>) {
+fn differ_items(
+    left: &[Value],
+    right: &[Value],
+    shape: Shape,
+    items: Items,
+    empties: Empties,
+    changes: &mut Changes<Node>,
+) {
     let mut all: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
     for value in left {
         if let Ok(element) = items.element(shape, value) {
@@ -162,14 +181,14 @@ fn differ_items(left: &[Value], right: &[Value], shape: Shape, items: Items, cha
     }
     for (element, (l, r)) in all {
         let mut below = match (l.as_slice(), r.as_slice()) {
-            ([] | [_], [] | [_]) => differ(l.first().copied(), r.first().copied(), shape.item()),
+            ([] | [_], [] | [_]) => differ(l.first().copied(), r.first().copied(), shape.item(), empties),
             ([_, _, ..], [_, _, ..]) => {
                 let mut both = Changes::<Node>::default();
                 both.modified.member = l != r;
                 both
             }
-            ([_, _, ..], [one]) => differ(None, Some(one), shape.item()),
-            ([one], [_, _, ..]) => differ(Some(one), None, shape.item()),
+            ([_, _, ..], [one]) => differ(None, Some(one), shape.item(), empties),
+            ([one], [_, _, ..]) => differ(Some(one), None, shape.item(), empties),
             _ => Changes::default(),
         };
         below.removed.member |= l.len() >= 2 && r.len() < 2;
@@ -318,6 +337,22 @@ pub(super) fn named(set: &Set, shape: Shape) -> Set {
     out
 }
 
+/// What is below a value that is owned as a whole becomes the value itself.
+pub(super) fn reconcile(set: &mut Set, shape: Shape) {
+    for (element, node) in &mut set.0 {
+        let below = match (element, shape) {
+            (Element::Field(name), _) => shape.member(name),
+            (_, Shape::List { .. }) => Some(shape.item()),
+            _ => None,
+        };
+        match below {
+            Some(below) if below.is_atomic() && !node.below.is_empty() => *node = Node::leaf(),
+            Some(below) => reconcile(&mut node.below, below),
+            None => {}
+        }
+    }
+}
+
 /// What does not fit the type, with upstream's words.
 pub(super) fn check(value: &Value, shape: Shape) -> Result<(), String> {
     let mut errors = Vec::new();
@@ -407,7 +442,7 @@ fn go_type(value: &Value) -> &'static str {
 }
 
 /// `%#v` of a decoded value.
-fn go_syntax(value: &Value) -> String {
+pub(crate) fn go_syntax(value: &Value) -> String {
     match value {
         Value::Null => "interface {}(nil)".into(),
         Value::String(s) => meta::goquote::quote(s),

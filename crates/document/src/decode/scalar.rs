@@ -127,6 +127,7 @@ pub(super) fn go_kind(kind: &Kind) -> String {
         Kind::JsonSchemaPropsOrStringArray => "v1.JSONSchemaPropsOrStringArray".into(),
         Kind::Ref(type_) => go_type(type_.name),
         Kind::List(item) => format!("[]{}", go_kind(item)),
+        Kind::Map(Kind::Quantity) => "v1.ResourceList".into(),
         Kind::Map(value) => format!("map[string]{}", go_kind(value)),
     }
 }

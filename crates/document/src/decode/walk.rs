@@ -216,8 +216,8 @@ impl Walk {
     fn text_form<S: Source>(&mut self, source: &mut S, next: Next, kind: &Kind) -> Result<Value> {
         if next != Next::String {
             source.skip()?;
-            return self
-                .or_fatal(Err(format!("json: cannot unmarshal {} into Go value of type string", describe(next))));
+            let why = self.misplaced(describe(next), "string");
+            return self.or_fatal(Err(why));
         }
         let text = source.string()?;
         let read = match kind {
@@ -233,16 +233,15 @@ impl Walk {
             Next::String => source.string().map(Value::String),
             Next::Number => {
                 let token = source.number()?;
-                let read = match token.parse::<i32>() {
-                    Ok(n) => Ok(Value::Int(i64::from(n))),
-                    Err(_) => Err(format!("json: cannot unmarshal number {token} into Go value of type int32")),
-                };
+                let read = token.parse::<i32>().map_err(|_| format!("number {token}"));
                 drop(token);
+                let read = read.map(|n| Value::Int(i64::from(n))).map_err(|what| self.misplaced(&what, "int32"));
                 self.or_fatal(read)
             }
             _ => {
                 source.skip()?;
-                self.or_fatal(Err(format!("json: cannot unmarshal {} into Go value of type int32", describe(next))))
+                let why = self.misplaced(describe(next), "int32");
+                self.or_fatal(Err(why))
             }
         }
     }
@@ -289,9 +288,13 @@ impl Walk {
     }
 
     fn save_mismatch(&mut self, value: &str, go: &str) {
-        if self.saved.is_some() {
-            return;
+        if self.saved.is_none() {
+            self.saved = Some(self.misplaced(value, go));
         }
+    }
+
+    /// Go's words for a value of the wrong type at this place.
+    fn misplaced(&self, value: &str, go: &str) -> String {
         let place = match self.owner {
             None => format!("Go value of type {go}"),
             Some(owner) => {
@@ -304,7 +307,7 @@ impl Walk {
                 format!("Go struct field {owner}.{} of type {go}", fields.join("."))
             }
         };
-        self.save(format!("json: cannot unmarshal {value} into {place}"));
+        format!("json: cannot unmarshal {value} into {place}")
     }
 
     fn save(&mut self, text: String) {

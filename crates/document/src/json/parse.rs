@@ -388,9 +388,12 @@ impl<'a> Parser<'a> {
     }
 
     fn open(&mut self) -> Result<()> {
-        self.at += 1;
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(SyntaxError("exceeded max depth".into())) } else { Ok(()) }
+        if self.depth > MAX_DEPTH {
+            return Err(self.invalid("exceeded max depth"));
+        }
+        self.at += 1;
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -502,6 +505,9 @@ mod tests {
         assert!(parse(deep(TREE_DEPTH).as_bytes()).is_ok());
         assert!(parse(deep(TREE_DEPTH + 1).as_bytes()).is_err());
         assert!(Parser::new(deep(10_000).as_bytes()).skip().is_ok());
-        assert_eq!(Parser::new(deep(10_001).as_bytes()).skip(), Err(SyntaxError("exceeded max depth".into())));
+        assert_eq!(
+            Parser::new(deep(10_001).as_bytes()).skip(),
+            Err(SyntaxError("invalid character '[' exceeded max depth".into()))
+        );
     }
 }

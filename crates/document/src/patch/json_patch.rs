@@ -26,7 +26,31 @@ pub fn json_patch(document: &mut Value, patch: &[u8]) -> Result<Vec<Problem>, Pa
     for operation in operations {
         apply(document, operation, &mut copied).map_err(PatchError::Unprocessable)?;
     }
+    for path in operations.iter().flat_map(|o| [o["path"].str(), o["from"].str()]) {
+        sort_along(document, path);
+    }
     Ok(problems)
+}
+
+/// Upstream encodes maps that a path has led through as Go maps.
+fn sort_along(document: &mut Value, path: &str) {
+    let mut at = document;
+    let mut parts = path.split('/').skip(1);
+    loop {
+        if let Value::Map(map) = at {
+            map.sort();
+        }
+        let Some(part) = parts.next() else { return };
+        let below = match at {
+            Value::Map(map) => map.get_mut(&unescape(part)),
+            Value::List(list) => part.parse::<usize>().ok().and_then(|n| list.get_mut(n)),
+            _ => None,
+        };
+        match below {
+            Some(below) => at = below,
+            None => return,
+        }
+    }
 }
 
 /// Types of the operations' members, and members that are none.
@@ -56,8 +80,8 @@ fn check(patch: &Value, duplicates: Vec<Problem>) -> Result<Vec<Problem>, PatchE
             }
         }
     }
-    problems.extend(duplicates.into_iter().map(|p| Problem::Text(format!("json patch {p}"))));
-    Ok(problems)
+    let duplicates = duplicates.into_iter().map(|p| Problem::Text(format!("json patch {p}")));
+    Ok(duplicates.chain(problems).collect())
 }
 
 type Outcome<T> = Result<T, String>;

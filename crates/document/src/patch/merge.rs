@@ -42,6 +42,8 @@ fn merge_maps(target: &mut Map, patch: Map) {
         }
     }
     *target = members.into_map_without(&removed);
+    // upstream encodes what it has merged as a Go map
+    target.sort();
 }
 
 /// Nulls in new objects do not survive.
@@ -49,6 +51,7 @@ fn prune(value: &mut Value) {
     match value {
         Value::Map(m) => {
             m.retain(|_, v| !v.is_null());
+            m.sort();
             m.iter_mut().for_each(|(_, v)| prune(v));
         }
         Value::List(l) => l.iter_mut().for_each(prune),

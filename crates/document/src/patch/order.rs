@@ -1,6 +1,6 @@
 //! The order of merged lists: `$setElementOrder` before the order in the patch before the order of the original.
 
-use super::strategic::{ELEMENT_ORDER, Member, internal, member, merge_list, no_merge_key};
+use super::strategic::{ELEMENT_ORDER, Member, go_type, internal, member, merge_list, no_merge_key, taken};
 use super::{PatchError, go_text};
 use crate::schema::Kind;
 use crate::{Map, Value};
@@ -12,19 +12,27 @@ pub(super) fn set_element_order(original: &mut Map, patch: &mut Map, kind: Kind)
     let names: Vec<String> = patch.keys().filter(|k| k.starts_with(ELEMENT_ORDER)).map(str::to_owned).collect();
     for directive in names {
         let bad = || PatchError::BadRequest("invalid patch format of setElementOrder list".into());
-        let Some(Value::List(wanted)) = patch.remove(&directive) else { return Err(internal(not_a_list())) };
+        let wanted = match patch.remove(&directive) {
+            Some(Value::List(wanted)) => wanted,
+            other => return Err(not_a_list(&other.unwrap_or_default())),
+        };
         let name = directive.strip_prefix(ELEMENT_ORDER).and_then(|n| n.strip_prefix('/')).ok_or_else(bad)?;
         let old = taken_list(original, name)?;
         let new = taken_list(patch, name)?;
         let member = member(kind, name)?;
         check(new.as_deref().unwrap_or_default(), &wanted, member.key)?;
         let before = old.clone().unwrap_or_default();
+        let nothing = before.is_empty() && new.as_ref().is_none_or(Vec::is_empty);
         let merged = match (old, new) {
             (None, None) => continue,
-            (Some(list), None) | (None, Some(list)) => list,
+            (Some(list), None) => list,
+            (None, Some(list)) => list.into_iter().filter_map(taken).collect(),
             (Some(old), Some(new)) if member.merges => merge_list(old, new, member, false)?,
             (Some(_), Some(new)) => new,
         };
+        if nothing {
+            return Err(internal("no elements in any of the given slices"));
+        }
         let list = arrange(merged, &wanted, &wanted, &before, key_of(member))?;
         original.insert(name.to_owned(), list);
     }
@@ -35,15 +43,15 @@ fn key_of(member: Member) -> &'static str {
     member.key
 }
 
-fn not_a_list() -> &'static str {
-    "expected a []interface {}, but received something else"
+fn not_a_list(found: &Value) -> PatchError {
+    internal(format!("expected a []interface {{}}, but received a {}", go_type(found)))
 }
 
 fn taken_list(map: &mut Map, name: &str) -> Outcome<Option<Vec<Value>>> {
     match map.remove(name) {
         None => Ok(None),
         Some(Value::List(list)) => Ok(Some(list)),
-        Some(_) => Err(internal(not_a_list())),
+        Some(other) => Err(not_a_list(&other)),
     }
 }
 
@@ -79,7 +87,7 @@ fn same(left: &Value, right: &Value, key: &str) -> Outcome<bool> {
     }
     let of = |v: &Value| match v {
         Value::Map(m) => m.get(key).cloned().ok_or_else(|| no_merge_key(m, key)),
-        _ => Err(internal("expected a map[string]interface {}, but received something else")),
+        other => Err(internal(format!("expected a map[string]interface {{}}, but received a {}", go_type(other)))),
     };
     Ok(of(left)? == of(right)?)
 }

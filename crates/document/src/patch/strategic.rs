@@ -43,7 +43,54 @@ pub(super) fn no_merge_key(map: &Map, key: &str) -> PatchError {
 }
 
 fn bad_patch_type(directive: &Value, map: &Map) -> PatchError {
-    internal(format!("unknown patch type: {} in map: {}", go_text(directive), go_text(&Value::Map(map.clone()))))
+    let directive = match directive {
+        Value::String(text) => text.clone(),
+        Value::Null => "%!s(<nil>)".into(),
+        other => format!("%!s({}={})", go_type(other), go_text(other)),
+    };
+    internal(format!("unknown patch type: {directive} in map: {}", go_text(&Value::Map(map.clone()))))
+}
+
+/// `%T` of a decoded value, as it stands in errors.
+pub(super) fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int64",
+        Value::Float(_) => "float64",
+        Value::String(_) => "string",
+        Value::List(_) => "[]interface {}",
+        Value::Map(_) => "map[string]interface {}",
+    }
+}
+
+/// What is left of a value that the original does not have: no nulls in maps, no directives; none when it is one.
+pub(super) fn taken(mut value: Value) -> Option<Value> {
+    discard_nulls(&mut value);
+    without_directives(value)
+}
+
+fn discard_nulls(value: &mut Value) {
+    match value {
+        Value::Map(map) => {
+            map.retain(|_, v| !v.is_null());
+            map.iter_mut().for_each(|(_, v)| discard_nulls(v));
+        }
+        Value::List(list) => list.iter_mut().for_each(discard_nulls),
+        _ => {}
+    }
+}
+
+fn without_directives(value: Value) -> Option<Value> {
+    match value {
+        Value::Map(map) if map.contains(DIRECTIVE) => None,
+        Value::Map(map) => {
+            let members = map.into_members().into_iter();
+            Some(Value::Map(members.filter_map(|(n, v)| Some((n, without_directives(v)?))).collect()))
+        }
+        Value::List(list) => Some(Value::List(list.into_iter().filter_map(without_directives).collect())),
+        other => Some(other),
+    }
 }
 
 /// Where a member is declared: its kind, whether a list merges, whether a map is replaced, and the merge key.
@@ -101,8 +148,14 @@ pub(super) fn merge_map(mut original: Map, mut patch: Map, kind: Kind) -> Outcom
             removed.insert(name);
             continue;
         }
-        let Some(old) = members.get_mut(&name) else {
-            members.put(name, value);
+        let Some(old) = members.get_mut(&name).filter(|old| same_type(old, &value)) else {
+            if !deletes {
+                removed.remove(&name);
+                match taken(value) {
+                    Some(value) => members.put(name, value),
+                    None => drop(removed.insert(name)),
+                }
+            }
             continue;
         };
         let merged = match (old.take(), value) {
@@ -119,6 +172,10 @@ pub(super) fn merge_map(mut original: Map, mut patch: Map, kind: Kind) -> Outcom
         members.put(name, merged);
     }
     Ok(members.into_map_without(&removed))
+}
+
+fn same_type(a: &Value, b: &Value) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
 /// `$retainKeys`: members of the original that are not listed go; the patch may have no others.

@@ -35,6 +35,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed> {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader {
         parser: Parser::new_from_str(&text),
+        text: &text,
         anchors: HashMap::new(),
         aliased: 0,
         anchored: 0,
@@ -51,6 +52,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed> {
 
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
+    text: &'t str,
     anchors: HashMap<usize, Value>,
     aliased: usize,
     anchored: usize,
@@ -65,7 +67,7 @@ impl<'t> Reader<'t> {
                 Some(Ok((event, span))) if is_content(&event) => return Ok((event, span)),
                 // comments and the like
                 Some(Ok(_)) => {}
-                Some(Err(e)) => return Err(explain(&e)),
+                Some(Err(e)) => return Err(explain(&e, self.text)),
                 None => return Ok((Event::StreamEnd, Span::default())),
             }
         }
@@ -86,7 +88,7 @@ impl<'t> Reader<'t> {
             return Err(YamlError("exceeded max depth".into()));
         }
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref()), anchor),
+            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref())?, anchor),
             Event::SequenceStart(_, anchor, _) => {
                 self.depth += 1;
                 let list = self.sequence()?;
@@ -221,13 +223,36 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
-    let suffix = tag.and_then(Tag::core_suffix);
-    match suffix {
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value> {
+    let suffix = tag.and_then(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:"));
+    Ok(match suffix.as_deref() {
         Some("str") => Value::from(text),
-        Some("int" | "float" | "bool" | "null") => resolve(text),
+        Some("binary") => {
+            let bytes = crate::decode::decode_base64(text)
+                .map_err(|_| YamlError("!!binary value contains invalid base64 data".into()))?;
+            Value::from(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        Some(wanted @ ("int" | "float" | "bool" | "null")) => {
+            let value = resolve(text);
+            let found = tag_of(&value);
+            if found != wanted && (found, wanted) != ("int", "float") {
+                return Err(YamlError(format!("cannot decode !!{found} `{text}` as a !!{wanted}")));
+            }
+            value
+        }
         _ if style == ScalarStyle::Plain => resolve(text),
         _ => Value::from(text),
+    })
+}
+
+/// The core tag of a scalar.
+fn tag_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int",
+        Value::Float(_) => "float",
+        _ => "str",
     }
 }
 
@@ -243,13 +268,35 @@ fn key_text(key: &Value) -> Result<String> {
             String::from_utf8_lossy(&text).into_owned()
         }
         Value::Null => return Err(YamlError("did not find expected key".into())),
-        _ => return Err(YamlError("invalid map key".into())),
+        other => return Err(YamlError(format!("invalid map key: {}", crate::apply::go_syntax(other)))),
     })
 }
 
+/// Complaints of libyaml's scanner: it names no line when it is the first.
+const OF_SCANNER: [&str; 3] = [
+    "mapping values are not allowed in this context",
+    "found character that cannot start any token",
+    "block sequence entries are not allowed in this context",
+];
+
+/// The name of an alias in this line, counted from 1.
+fn alias_in(text: &str, line: usize) -> &str {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let name = line.split_once('*').map_or("", |(_, rest)| rest);
+    name.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_'))).next().unwrap_or_default()
+}
+
 /// The parser's complaint in libyaml's words.
-fn explain(error: &ScanError) -> YamlError {
+fn explain(error: &ScanError, text: &str) -> YamlError {
     let info = error.info();
+    if info.contains("unknown anchor") {
+        return YamlError(format!("unknown anchor '{}' referenced", alias_in(text, error.marker().line())));
+    }
+    if info.contains("unclosed quote") {
+        let line = text.bytes().filter(|b| *b == b'\n').count() + 1;
+        let place = if line > 1 { format!("line {line}: ") } else { String::new() };
+        return YamlError(format!("{place}found unexpected end of stream"));
+    }
     let problem = match info.split_once(", ") {
         Some((context, problem)) if context.starts_with("while ") => problem,
         _ => &info,
@@ -266,6 +313,9 @@ fn explain(error: &ScanError) -> YamlError {
         "unexpected EOF while parsing a block sequence" => "did not find expected '-' indicator",
         p => p,
     };
+    if error.marker().line() == 1 && OF_SCANNER.contains(&problem) {
+        return YamlError(problem.to_owned());
+    }
     YamlError(format!("line {}: {problem}", error.marker().line()))
 }
 
