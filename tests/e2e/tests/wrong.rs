@@ -1,7 +1,8 @@
 //! Wrong input along the way gets upstream's answer.
 
 use crate::identity::{POLICY, pod};
-use e2e::cluster::{IMAGE, SOON};
+use e2e::cluster::{IMAGE, SOON, TOKEN};
+use e2e::https::Https;
 use e2e::{Cluster, Server, eventually};
 
 #[track_caller]
@@ -167,4 +168,20 @@ fn what_the_node_cannot_do_yet_does_not_start_and_says_why() {
         if said.to_lowercase().contains("probe") { Ok(()) } else { Err(said) }
     });
     assert_ne!(cluster.path("pod/probed", "default", "{.status.conditions[?(@.type=='Ready')].status}"), "True");
+}
+
+#[test]
+fn a_refused_body_does_not_cost_the_connection() {
+    let server = Server::start("refused-body");
+    let mut https = Https::connect(server.port, &server.ca(), TOKEN).unwrap();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let body = "x".repeat(100_000);
+    for _ in 0..20 {
+        for (method, path, refusal) in [("PUT", maps, 405), ("POST", "/nowhere", 404), ("PATCH", maps, 405)] {
+            let (status, said) = https.send(method, path, &body).unwrap();
+            assert_eq!(status, refusal, "{method} {path}: {said}");
+            let next = https.send("GET", "/version", "").unwrap_or_else(|e| panic!("after {method} {path}: {e}"));
+            assert_eq!(next.0, 200);
+        }
+    }
 }

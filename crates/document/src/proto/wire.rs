@@ -99,8 +99,12 @@ impl<'a> Reader<'a> {
         let (mut wire, mut depth) = (wire, 0usize);
         loop {
             match wire {
-                VARINT | FIXED64 | BYTES => drop(self.value(wire)?),
-                FIXED32 => drop(self.take(4)?),
+                VARINT | FIXED64 | BYTES => {
+                    self.value(wire)?;
+                }
+                FIXED32 => {
+                    self.take(4)?;
+                }
                 START_GROUP => depth += 1,
                 END_GROUP => depth = depth.checked_sub(1).ok_or(ProtoError::UnexpectedEndGroup)?,
                 wire => return Err(ProtoError::WireType(wire)),
