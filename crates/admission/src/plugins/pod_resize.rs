@@ -104,9 +104,12 @@ fn lacking(pod: &Value, allocatable: &Value) -> Option<String> {
     (!lacking.is_empty()).then(|| lacking.join("; "))
 }
 
+/// Whether the new specification changes something of the old one.
+type Change = fn(&Value, &Value) -> bool;
+
 /// Features of a node that this change needs, in upstream's order.
 fn needed_features(new: &Value, old: &Value) -> Vec<&'static str> {
-    let checks: [(&str, fn(&Value, &Value) -> bool); 3] = [
+    let checks: [(&str, Change); 3] = [
         ("InPlacePodLevelResourcesVerticalScaling", |new, old| new["resources"] != old["resources"]),
         ("InPlacePodVerticalScalingInitContainers", resizes_init_containers),
         ("InPlacePodVerticalScalingMemoryBackedVolumes", resizes_memory_volumes),
