@@ -39,6 +39,8 @@ pub(crate) struct Committer {
     pub(crate) log: Box<dyn Log>,
     pub(crate) observers: Vec<Arc<dyn AnyObserver>>,
     pub(crate) options: Options,
+    /// Said already.
+    pub(crate) full: bool,
     /// Superseded records that the log has not been told of.
     pub(crate) dead: Vec<(Revision, Key)>,
 }
@@ -52,7 +54,6 @@ struct Batch {
 }
 
 const BATCH: usize = 512;
-const TIDY_EVERY: Duration = Duration::from_secs(15);
 
 /// Runs until it is told to stop or the log fails.
 pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
@@ -65,10 +66,11 @@ pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Me
 }
 
 fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
+    let tidy_every = committer.lock().options.tidy_every;
     let mut tidied = Instant::now();
     loop {
         let mut batch = Vec::new();
-        let stop = take(queue, &mut batch);
+        let stop = take(queue, tidy_every, &mut batch);
         let mut committer = committer.lock();
         let broken = !batch.is_empty() && committer.commit(batch).is_err();
         if stop || broken {
@@ -76,7 +78,7 @@ fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
             committer.log = Box::new(Null);
             return;
         }
-        if tidied.elapsed() >= TIDY_EVERY {
+        if tidied.elapsed() >= tidy_every {
             committer.tidy();
             tidied = Instant::now();
         }
@@ -84,8 +86,8 @@ fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
 }
 
 /// All that waits, up to a limit. True: stop after it.
-fn take(queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
-    match queue.recv_timeout(TIDY_EVERY) {
+fn take(queue: &Receiver<Message>, patience: Duration, batch: &mut Vec<Pending>) -> bool {
+    match queue.recv_timeout(patience) {
         Ok(Message::Commit(pending)) => batch.push(pending),
         Err(RecvTimeoutError::Timeout) => return false,
         Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
@@ -110,8 +112,14 @@ impl Committer {
         }
         if !batch.records.is_empty() {
             match self.log.append(&batch.records) {
-                Ok(()) => self.show(batch.next, batch.changes),
-                Err(LogError::Full(why)) => refuse(&mut batch.outcomes, || CommitError::Full(why.clone())),
+                Ok(()) => {
+                    self.is_full(None);
+                    self.show(batch.next, batch.changes);
+                }
+                Err(LogError::Full(why)) => {
+                    self.is_full(Some(&why));
+                    refuse(&mut batch.outcomes, || CommitError::Full(why.clone()));
+                }
                 Err(LogError::Failed(why)) => {
                     refuse(&mut batch.outcomes, || CommitError::Stopped);
                     (self.options.fatal)(&format!("failed to write to the store: {why}"));
@@ -122,6 +130,15 @@ impl Committer {
         }
         answer(batch.outcomes);
         Ok(())
+    }
+
+    fn is_full(&mut self, why: Option<&str>) {
+        match why {
+            Some(why) if !self.full => tracing::error!("the store has no space left, writes are refused: {why}"),
+            None if self.full => tracing::info!("the store has space again"),
+            _ => {}
+        }
+        self.full = why.is_some();
     }
 
     fn show(&mut self, mut next: State, changes: Vec<Change>) {

@@ -3,12 +3,13 @@
 
 pub mod null;
 pub mod sqlite;
+mod wal;
 
 use bytes::Bytes;
 use meta::{Key, ResourceId, Revision};
 
 pub use null::Null;
-pub use sqlite::Sqlite;
+pub use sqlite::{Sqlite, Tidying};
 
 /// One key at one revision; no value: removed.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,6 +71,9 @@ pub enum OpenError {
     Newer { path: String, found: i64, known: i64 },
     #[error("{path} is not a store of this program: {why}")]
     Foreign { path: String, why: String },
+    /// What is missing had been acknowledged: going on would lose it in silence.
+    #[error("{path} is damaged: {why}; restore it from a backup, or move it away to go on without what it held")]
+    Damaged { path: String, why: String },
     #[error("failed to open {path}: {why}")]
     Failed { path: String, why: String },
     #[error("failed to replay the log: {0}")]

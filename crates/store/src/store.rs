@@ -33,6 +33,8 @@ pub struct Options {
     pub history_age: Duration,
     /// How much of one resource's history is kept.
     pub history_bytes: usize,
+    /// How often quiet histories are trimmed, and the log is told what nobody needs any more.
+    pub tidy_every: Duration,
     /// Called when the log fails for another reason than a full disk: what is on disk is unknown, and the process is
     /// to end. The default says so and exits.
     pub fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -99,6 +101,7 @@ impl Default for Options {
         Options {
             history_age: Duration::from_secs(300),
             history_bytes: 16 << 20,
+            tidy_every: Duration::from_secs(15),
             fatal: Arc::new(|why| {
                 tracing::error!("{why}");
                 std::process::exit(74);
@@ -117,7 +120,8 @@ impl Store {
         let replayed = replay::replay(&mut *log, &reseal)?;
         let shared = Arc::new(Shared::new(replayed.state));
         shared.restore(replayed.floors, replayed.changes);
-        let committer = Committer { shared: shared.clone(), log, observers: Vec::new(), options, dead: replayed.dead };
+        let dead = replayed.dead;
+        let committer = Committer { shared: shared.clone(), log, observers: Vec::new(), options, full: false, dead };
         let committer = Arc::new(Mutex::new(committer));
         let (queue, receiver) = mpsc::channel();
         let own = committer.clone();

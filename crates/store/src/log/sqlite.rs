@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use meta::{Key, ResourceId, Revision};
+use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
-use super::{Garbage, Log, LogError, OpenError, Record, Replayed};
+use super::{Garbage, Log, LogError, OpenError, Record, Replayed, wal};
 
 /// The format that this version writes; it reads no other.
 const FORMAT: i64 = 1;
@@ -36,9 +37,26 @@ const SCHEMA: &str = "
 
 /// A store's file, open and locked.
 pub struct Sqlite {
+    path: PathBuf,
     connection: Connection,
     janitor: Option<Janitor>,
     _lock: File,
+}
+
+/// When the janitor works. The defaults are what a server wants; tests want to see all of it soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Tidying {
+    pub every: Duration,
+    /// A write-ahead log of so many bytes is moved into the database.
+    pub worth_it: u64,
+    /// At so many bytes commits wait for it.
+    pub too_large: u64,
+}
+
+impl Default for Tidying {
+    fn default() -> Self {
+        Tidying { every: Duration::from_secs(1), worth_it: 4 << 20, too_large: 64 << 20 }
+    }
 }
 
 /// The thread that tidies up.
@@ -51,21 +69,28 @@ impl Sqlite {
     /// Opens or creates the file; only this user may read it.
     ///
     /// # Errors
-    /// In use by another process, from a newer version, or not a store at all.
+    /// In use by another process, from a newer version, damaged, or not a store at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Sqlite, OpenError> {
+        Self::open_with(path, Tidying::default())
+    }
+
+    /// # Errors
+    /// As `open`.
+    pub fn open_with(path: impl AsRef<Path>, tidying: Tidying) -> Result<Sqlite, OpenError> {
         let path = path.as_ref();
         let lock = lock(path)?;
-        private(path).open(path).map_err(|e| failed(path, e))?;
-        let connection = connect(path, "FULL").map_err(|e| foreign(path, &e))?;
+        private().open(path).map_err(|e| failed(path, e))?;
+        wal::check(&suffixed(path, "-wal"))?;
+        let connection = connect(path).map_err(|e| foreign(path, &e))?;
         prepare(&connection, path)?;
-        let janitor = Janitor::start(path)?;
-        Ok(Sqlite { connection, janitor: Some(janitor), _lock: lock })
+        let janitor = Janitor::start(path, tidying)?;
+        Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), _lock: lock })
     }
 }
 
 impl Log for Sqlite {
     fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<Replayed, LogError> {
-        Ok(replay(&self.connection, each)?)
+        replay(&self.connection, each).map_err(|e| e.of(&self.path))
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
@@ -74,7 +99,7 @@ impl Log for Sqlite {
             // a failed rollback shows at the next append
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        outcome
+        outcome.map_err(|e| e.of(&self.path))
     }
 
     fn compact(&mut self, garbage: Garbage) {
@@ -94,12 +119,12 @@ impl Drop for Sqlite {
     }
 }
 
-fn replay(connection: &Connection, each: &mut dyn FnMut(Record)) -> Result<Replayed, rusqlite::Error> {
+fn replay(connection: &Connection, each: &mut dyn FnMut(Record)) -> Result<Replayed, LogError> {
     let mut statement = connection.prepare("SELECT id, key, value FROM log ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let path = row.get_ref(1)?.as_str()?;
-        let Some(key) = Key::from_path(path) else { continue };
+        let key = Key::from_path(path).ok_or_else(|| LogError::Failed(format!("{path:?} is no key")))?;
         let value = row.get_ref(2)?.as_blob_or_null()?.map(Bytes::copy_from_slice);
         each(Record { revision: revision_of(row.get(0)?), key, value });
     }
@@ -143,6 +168,17 @@ fn unsigned(n: i64) -> u64 {
     u64::try_from(n).unwrap_or_default()
 }
 
+impl LogError {
+    /// Names the file.
+    fn of(self, path: &Path) -> Self {
+        let path = path.display();
+        match self {
+            LogError::Full(why) => LogError::Full(format!("{path}: {why}")),
+            LogError::Failed(why) => LogError::Failed(format!("{path}: {why}")),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for LogError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
@@ -152,9 +188,15 @@ impl From<rusqlite::Error> for LogError {
     }
 }
 
+impl From<FromSqlError> for LogError {
+    fn from(error: FromSqlError) -> Self {
+        LogError::Failed(error.to_string())
+    }
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let beside = suffixed(path, "-lock");
-    let file = private(&beside).open(&beside).map_err(|e| failed(&beside, e))?;
+    let file = private().open(&beside).map_err(|e| failed(&beside, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
@@ -162,7 +204,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn private(_: &Path) -> OpenOptions {
+fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options
@@ -174,11 +216,13 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn connect(path: &Path, synchronous: &str) -> Result<Connection, rusqlite::Error> {
+/// Every transaction is synced before the next one begins, the janitor's too: so a power cut can spoil the last one only,
+/// and whatever else is missing from the write-ahead log is damage (`wal`).
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(30))?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0;"))?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     Ok(connection)
 }
 
@@ -218,23 +262,22 @@ fn failed(path: &Path, why: impl std::fmt::Display) -> OpenError {
 }
 
 impl Janitor {
-    fn start(path: &Path) -> Result<Janitor, OpenError> {
-        // synchronous = NORMAL: its deletions may be lost, not the order of what is written
-        let connection = connect(path, "NORMAL").map_err(|e| failed(path, e))?;
+    fn start(path: &Path, tidying: Tidying) -> Result<Janitor, OpenError> {
+        let connection = connect(path).map_err(|e| failed(path, e))?;
         let (queue, garbage) = mpsc::channel();
         let wal = suffixed(path, "-wal");
         let thread = std::thread::Builder::new()
             .name("tidy".into())
-            .spawn(move || tidy(&connection, &wal, &garbage))
+            .spawn(move || tidy(&connection, &wal, tidying, &garbage))
             .map_err(|e| failed(path, e))?;
         Ok(Janitor { queue, thread })
     }
 }
 
-fn tidy(connection: &Connection, wal: &Path, queue: &mpsc::Receiver<Garbage>) {
+fn tidy(connection: &Connection, wal: &Path, tidying: Tidying, queue: &mpsc::Receiver<Garbage>) {
     let mut owed: VecDeque<Garbage> = VecDeque::new();
     loop {
-        match queue.recv_timeout(Duration::from_secs(1)) {
+        match queue.recv_timeout(tidying.every) {
             Ok(garbage) => owed.push_back(garbage),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -248,7 +291,7 @@ fn tidy(connection: &Connection, wal: &Path, queue: &mpsc::Receiver<Garbage>) {
             }
             owed.pop_front();
         }
-        if let Err(error) = checkpoint(connection, wal) {
+        if let Err(error) = checkpoint(connection, wal, tidying) {
             tracing::warn!("failed to checkpoint the store: {error}");
         }
     }
@@ -287,15 +330,13 @@ fn signed(revision: Revision) -> i64 {
 }
 
 /// Moves the write-ahead log into the database. A writer that never pauses would let it grow: then it has to wait once.
-fn checkpoint(connection: &Connection, wal: &Path) -> Result<(), rusqlite::Error> {
-    const WORTH_IT: u64 = 4 << 20;
-    const TOO_LARGE: u64 = 64 << 20;
+fn checkpoint(connection: &Connection, wal: &Path, tidying: Tidying) -> Result<(), rusqlite::Error> {
     let size = std::fs::metadata(wal).map_or(0, |m| m.len());
     let run = |mode: &str| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-    if size >= WORTH_IT {
+    if size >= tidying.worth_it {
         run("PASSIVE")?;
     }
-    if size >= TOO_LARGE {
+    if size >= tidying.too_large {
         // most is done already, so the wait is short
         run("TRUNCATE")?;
     }

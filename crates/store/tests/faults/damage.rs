@@ -1,0 +1,121 @@
+//! Files that were cut, overwritten, or are of somebody else: a refusal that names the file, or everything that was
+//! acknowledged. Never less, and never in silence.
+
+use std::path::Path;
+
+use meta::Revision;
+use store::OpenError;
+
+use crate::world::{Dice, FILE, Opened};
+
+const OBJECTS: usize = 30;
+
+/// A folder as a killed server leaves it: some in the database, the rest in its write-ahead log.
+async fn left_behind(checkpointed: bool) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = Opened::plain(folder.path()).unwrap();
+    for n in 0..OBJECTS {
+        opened.put(&format!("n{n}"), &"x".repeat(100 + n * 90)).await.unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    if checkpointed {
+        opened.store.close();
+    }
+    for entry in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|e| e.file_name() != "state.db-shm") {
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+fn same_but(original: &Path, name: &str, bytes: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(original).unwrap().flatten() {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    std::fs::write(folder.path().join(name), bytes).unwrap();
+    folder
+}
+
+fn count(opened: &Opened) -> usize {
+    (0..OBJECTS).filter(|n| opened.text(&format!("n{n}")) == Some("x".repeat(100 + n * 90))).count()
+}
+
+/// The refusal, if it is one that says which file.
+fn refused(outcome: Result<Opened, OpenError>, place: &str) -> Option<usize> {
+    match outcome {
+        Ok(opened) => Some(count(&opened)),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains(FILE), "{place}: {text}");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_is_whole_torn_at_its_end_or_refused() {
+    let original = left_behind(false).await;
+    let name = format!("{FILE}-wal");
+    let whole = std::fs::read(original.path().join(&name)).unwrap();
+    assert_eq!(refused(Opened::plain(original.path()), "whole"), Some(OBJECTS));
+    // the last transaction alone may be missing: it may never have been acknowledged
+    let mut dice = Dice(5);
+    for n in 0..150_usize {
+        let mut bytes = whole.clone();
+        let at = dice.roll(whole.len() as u64) as usize;
+        bytes[at] ^= 1 << dice.roll(8);
+        let place = format!("bit {n} at {at} of {}", whole.len());
+        let found = refused(Opened::plain(same_but(original.path(), &name, &bytes).path()), &place);
+        assert!(found.is_none_or(|found| found >= OBJECTS - 2), "{place}: {found:?} are left");
+    }
+    for lost in [1, 23, 24, 4000, 4119, 4120] {
+        let found =
+            refused(Opened::plain(same_but(original.path(), &name, &whole[..whole.len() - lost]).path()), "cut");
+        assert_eq!(found, Some(OBJECTS - 1), "the last {lost} bytes were cut");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_middle_is_refused_with_a_sentence() {
+    let original = left_behind(false).await;
+    let name = format!("{FILE}-wal");
+    let mut bytes = std::fs::read(original.path().join(&name)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4096].fill(0);
+    let folder = same_but(original.path(), &name, &bytes);
+    let error = Opened::plain(folder.path()).err().unwrap().to_string();
+    let start = format!("{} is damaged: frame ", folder.path().join(&name).display());
+    assert!(error.starts_with(&start) && error.contains("restore it from a backup"), "{error}");
+    assert_eq!(std::fs::read(folder.path().join(&name)).unwrap(), bytes, "it is left as it was");
+}
+
+#[tokio::test]
+async fn a_database_that_was_cut_or_overwritten_is_refused() {
+    let original = left_behind(true).await;
+    let whole = std::fs::read(original.path().join(FILE)).unwrap();
+    assert_eq!(refused(Opened::plain(original.path()), "whole"), Some(OBJECTS));
+    let pages = whole.len() / 4096;
+    for page in 1..pages {
+        let cut = refused(Opened::plain(same_but(original.path(), FILE, &whole[..page * 4096]).path()), "cut");
+        assert_eq!(cut, None, "cut after {page} of {pages} pages");
+    }
+    for page in 0..pages {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..(page + 1) * 4096].fill(0xa5);
+        let place = format!("page {page} of {pages}");
+        let found = refused(Opened::plain(same_but(original.path(), FILE, &bytes).path()), &place);
+        assert!(found.is_none_or(|n| n == OBJECTS), "{place} is garbage: {found:?} are left");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_new_store_and_garbage_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE), b"").unwrap();
+    assert_eq!(Opened::plain(folder.path()).unwrap().store.revision(), Revision(1));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE), b"garbage").unwrap();
+    let error = Opened::plain(folder.path()).err().unwrap();
+    assert!(matches!(&error, OpenError::Foreign { path, .. } if path.ends_with(FILE)), "{error}");
+    assert_eq!(std::fs::read(folder.path().join(FILE)).unwrap(), b"garbage");
+}
