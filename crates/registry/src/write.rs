@@ -419,7 +419,8 @@ impl Registry {
         match self.writer.commit(admitted).await {
             Ok(committed) => Ok(Ok(committed)),
             Err(CommitError::Conflict { key, .. }) => Ok(Err(key)),
-            Err(CommitError::Full(why)) => Err(Status::new(507, "", format!("the store is full: {why}"), None)),
+            // as upstream answers when etcd is full
+            Err(CommitError::Full(_)) => Err(Status::unclassified("the store has no space left")),
             Err(CommitError::Stopped) => Err(Status::unavailable("the server is shutting down")),
         }
     }

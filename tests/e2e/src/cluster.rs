@@ -247,7 +247,17 @@ impl Server {
     /// When it does not become ready.
     #[track_caller]
     pub fn start(name: &str) -> Self {
+        Self::start_on(name, |_| ())
+    }
+
+    /// The same; its data folder is made by the test.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start_on(name: &str, prepare: impl FnOnce(&Path)) -> Self {
         let home = folder(name);
+        prepare(&home.join("data"));
         let tokens = format!("{TOKEN},admin,uid-admin,system:masters\n");
         std::fs::write(home.join("tokens.csv"), tokens).expect("a file can be written");
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
