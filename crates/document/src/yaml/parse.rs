@@ -25,8 +25,13 @@ pub struct Parsed {
 
 /// Printed as upstream prints it: `yaml: line 4: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("yaml: {0}")]
-pub struct YamlError(String);
+pub enum YamlError {
+    #[error("yaml: {0}")]
+    Text(String),
+    /// JSON has no such number, and upstream reads YAML by way of JSON.
+    #[error("json: unsupported value: {0}")]
+    Number(&'static str),
+}
 
 type Result<T> = std::result::Result<T, YamlError>;
 
@@ -78,14 +83,14 @@ impl<'t> Reader<'t> {
             match self.next()? {
                 (Event::StreamStart | Event::DocumentStart(..), _) => {}
                 (Event::StreamEnd | Event::DocumentEnd, _) => return Ok(Value::Null),
-                (event, _) => return self.node(event),
+                (event, _) => return finite(self.node(event)?),
             }
         }
     }
 
     fn node(&mut self, event: Event<'t>) -> Result<Value> {
         if self.depth >= MAX_DEPTH {
-            return Err(YamlError("exceeded max depth".into()));
+            return Err(YamlError::Text("exceeded max depth".into()));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref())?, anchor),
@@ -107,7 +112,7 @@ impl<'t> Reader<'t> {
         if anchor != 0 {
             self.anchored += weight(&value);
             if self.anchored > MAX_ANCHORED {
-                return Err(YamlError("document contains excessive aliasing".into()));
+                return Err(YamlError::Text("document contains excessive aliasing".into()));
             }
             self.anchors.insert(anchor, value.clone());
         }
@@ -116,14 +121,14 @@ impl<'t> Reader<'t> {
 
     fn alias(&mut self, id: usize) -> Result<Value> {
         let Some(value) = self.anchors.get(&id) else {
-            return Err(YamlError("anchor contains itself".into()));
+            return Err(YamlError::Text("anchor contains itself".into()));
         };
         self.aliased += weight(value);
         if self.aliased > MAX_ALIASED {
-            return Err(YamlError("document contains excessive aliasing".into()));
+            return Err(YamlError::Text("document contains excessive aliasing".into()));
         }
         if self.depth + depth(value) > MAX_DEPTH {
-            return Err(YamlError("exceeded max depth".into()));
+            return Err(YamlError::Text("exceeded max depth".into()));
         }
         Ok(value.clone())
     }
@@ -133,7 +138,7 @@ impl<'t> Reader<'t> {
         loop {
             match self.next()?.0 {
                 Event::SequenceEnd | Event::StreamEnd => return Ok(Value::List(items)),
-                event => items.push(self.node(event)?),
+                event => items.push(finite(self.node(event)?)?),
             }
         }
     }
@@ -149,7 +154,7 @@ impl<'t> Reader<'t> {
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.node(event)?;
             let event = self.next()?.0;
-            let value = self.node(event)?;
+            let value = finite(self.node(event)?)?;
             if is_merge {
                 merged.push(value);
                 continue;
@@ -194,7 +199,7 @@ fn merge(members: &mut Members, source: Value) -> Result<()> {
     };
     for source in sources {
         let Value::Map(map) = source else {
-            return Err(YamlError("map merge requires map or sequence of maps as the value".into()));
+            return Err(YamlError::Text("map merge requires map or sequence of maps as the value".into()));
         };
         for (name, value) in Map::into_members(map) {
             if !members.contains(&name) {
@@ -229,14 +234,14 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value> {
         Some("str") => Value::from(text),
         Some("binary") => {
             let bytes = crate::decode::decode_base64(text)
-                .map_err(|_| YamlError("!!binary value contains invalid base64 data".into()))?;
+                .map_err(|_| YamlError::Text("!!binary value contains invalid base64 data".into()))?;
             Value::from(String::from_utf8_lossy(&bytes).into_owned())
         }
         Some(wanted @ ("int" | "float" | "bool" | "null")) => {
             let value = resolve(text);
             let found = tag_of(&value);
             if found != wanted && (found, wanted) != ("int", "float") {
-                return Err(YamlError(format!("cannot decode !!{found} `{text}` as a !!{wanted}")));
+                return Err(YamlError::Text(format!("cannot decode !!{found} `{text}` as a !!{wanted}")));
             }
             value
         }
@@ -256,19 +261,29 @@ fn tag_of(value: &Value) -> &'static str {
     }
 }
 
+fn finite(value: Value) -> Result<Value> {
+    match value {
+        Value::Float(x) if x.is_nan() => Err(YamlError::Number("NaN")),
+        Value::Float(x) if x.is_infinite() => Err(YamlError::Number(if x > 0.0 { "+Inf" } else { "-Inf" })),
+        value => Ok(value),
+    }
+}
+
 /// Keys become texts, as in JSON.
 fn key_text(key: &Value) -> Result<String> {
     Ok(match key {
         Value::String(s) => s.clone(),
         Value::Bool(b) => b.to_string(),
         Value::Int(n) => n.to_string(),
+        Value::Float(x) if x.is_nan() => ".nan".into(),
+        Value::Float(x) if x.is_infinite() => if *x > 0.0 { ".inf" } else { "-.inf" }.into(),
         Value::Float(x) => {
             let mut text = Vec::new();
             crate::json::push_float(*x, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         }
-        Value::Null => return Err(YamlError("did not find expected key".into())),
-        other => return Err(YamlError(format!("invalid map key: {}", crate::apply::go_syntax(other)))),
+        Value::Null => return Err(YamlError::Text("did not find expected key".into())),
+        other => return Err(YamlError::Text(format!("invalid map key: {}", crate::apply::go_syntax(other)))),
     })
 }
 
@@ -290,12 +305,12 @@ fn alias_in(text: &str, line: usize) -> &str {
 fn explain(error: &ScanError, text: &str) -> YamlError {
     let info = error.info();
     if info.contains("unknown anchor") {
-        return YamlError(format!("unknown anchor '{}' referenced", alias_in(text, error.marker().line())));
+        return YamlError::Text(format!("unknown anchor '{}' referenced", alias_in(text, error.marker().line())));
     }
     if info.contains("unclosed quote") {
         let line = text.bytes().filter(|b| *b == b'\n').count() + 1;
         let place = if line > 1 { format!("line {line}: ") } else { String::new() };
-        return YamlError(format!("{place}found unexpected end of stream"));
+        return YamlError::Text(format!("{place}found unexpected end of stream"));
     }
     let problem = match info.split_once(", ") {
         Some((context, problem)) if context.starts_with("while ") => problem,
@@ -314,9 +329,9 @@ fn explain(error: &ScanError, text: &str) -> YamlError {
         p => p,
     };
     if error.marker().line() == 1 && OF_SCANNER.contains(&problem) {
-        return YamlError(problem.to_owned());
+        return YamlError::Text(problem.to_owned());
     }
-    YamlError(format!("line {}: {problem}", error.marker().line()))
+    YamlError::Text(format!("line {}: {problem}", error.marker().line()))
 }
 
 #[cfg(test)]
@@ -364,6 +379,13 @@ mod tests {
         refused("a: [b", "yaml: line 1: did not find expected ',' or ']'");
         refused("a: {b", "yaml: line 1: did not find expected ',' or '}'");
         refused("a: 1\nb:\n\tc: 2\n", "yaml: line 3: found character that cannot start any token");
+        for (text, shown) in [(".inf", "+Inf"), ("-.inf", "-Inf"), (".nan", "NaN")] {
+            let why = format!("json: unsupported value: {shown}");
+            refused(text, &why);
+            refused(&format!("a: [{text}]"), &why);
+            refused(&format!("a: {{b: {text}}}"), &why);
+        }
+        check(".inf: 1", doc!({".inf": 1}));
         refused(": : :", "yaml: did not find expected key");
     }
 
