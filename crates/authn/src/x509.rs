@@ -46,11 +46,11 @@ pub struct Peer {
     proxy: OnceLock<Checked>,
 }
 
-/// What became of a check, and which authorities made it.
+/// A check that held, and which authorities made it.
 #[derive(Debug)]
 struct Checked {
     by: u64,
-    outcome: Outcome,
+    verified: Arc<Verified>,
 }
 
 /// Which authority a check was made against.
@@ -108,12 +108,19 @@ impl Authorities {
         Ok(Authorities { verifier, purpose, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// The verified leaf; the chain is checked once per connection, times at every call. A connection that is older than
-    /// these authorities is checked every time.
+    /// The verified leaf; a chain that holds is checked once per connection, times at every call. A connection that is
+    /// older than these authorities is checked every time, and so is one that was refused: its clock may have been wrong.
     pub(crate) fn verify(&self, peer: &Peer, now: Time) -> Result<Arc<Verified>, Refusal> {
-        let check = || Checked { by: self.id, outcome: self.check(&peer.chain, now) };
-        let checked = peer.checked(self.purpose).get_or_init(check);
-        let verified = if checked.by == self.id { checked.outcome.clone()? } else { self.check(&peer.chain, now)? };
+        let known = peer.checked(self.purpose);
+        let verified = match known.get() {
+            Some(checked) if checked.by == self.id => checked.verified.clone(),
+            _ => {
+                let verified = self.check(&peer.chain, now)?;
+                // kept by the first authorities that it holds for
+                let _ = known.set(Checked { by: self.id, verified: verified.clone() });
+                verified
+            }
+        };
         if now.0 < verified.not_before || now.0 > verified.not_after {
             return Err(failed(&peer.chain, "x509: certificate has expired or is not yet valid"));
         }

@@ -40,10 +40,11 @@ impl Backoff {
         }
     }
 
-    /// When it may be tried again, counted from `since` (a container's end); `None` is now.
+    /// When it may be tried again, counted from `since` (a container's end); `None` is now. A `since` that has not
+    /// happened yet is of a clock that was set back: it would be waited for until the clock is there again.
     pub fn until(&self, key: &str, since: SystemTime, now: SystemTime) -> Option<SystemTime> {
         let entry = self.entries.get(key)?;
-        if expired(entry, since) {
+        if expired(entry, since) || since > now {
             return None;
         }
         let until = since + entry.delay;
@@ -113,6 +114,16 @@ mod tests {
         }
         backoff.next("k", now + Duration::from_secs(601));
         assert_eq!(backoff.delay("k"), INITIAL);
+    }
+
+    #[test]
+    fn nothing_waits_for_a_clock_that_was_set_back() {
+        let mut backoff = Backoff::default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        backoff.next("k", now);
+        let earlier = now - Duration::from_secs(86_400 * 3650);
+        assert_eq!(backoff.until("k", now, earlier), None);
+        assert_eq!(backoff.until_from_update("k", earlier), None);
     }
 
     #[test]

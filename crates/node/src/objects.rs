@@ -35,6 +35,11 @@ impl Tokens {
         self.0.values().map(|k| k.refresh).min()
     }
 
+    /// All are replaced when they are asked for next; until that works they stay.
+    pub(crate) fn make_stale(&mut self) {
+        self.0.values_mut().for_each(|kept| kept.refresh = UNIX_EPOCH);
+    }
+
     /// A token that is fresh enough; the old one while the server does not answer and it has not expired.
     async fn get(&mut self, api: &Api, pod: &Pod, wanted: &ServiceAccountToken) -> Result<String, String> {
         let now = SystemTime::now();

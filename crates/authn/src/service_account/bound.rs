@@ -43,7 +43,8 @@ pub(super) fn validate(claims: &Claims, view: &View, now: Time, uses: &TokenUses
     match kubernetes.warnafter.filter(|after| *after != 0) {
         Some(after) if now.0 > after => {
             uses.stale.inc();
-            let text = format!("subject: {}, seconds after warning threshold: {}", claims.sub, now.0 - after);
+            let text =
+                format!("subject: {}, seconds after warning threshold: {}", claims.sub, now.0.saturating_sub(after));
             found.annotations.push(("authentication.k8s.io/stale-token", text));
         }
         Some(_) => uses.valid.inc(),

@@ -18,6 +18,7 @@ use document::{Object, Value};
 use tokio::sync::{Notify, watch};
 
 use super::{
+    clock::Clocks,
     context::Context,
     lower,
     plan::{self, Action, Observed},
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     stopped: bool,
     verdict: Option<(&'static str, &'static str, &'static str)>,
     wake: Option<SystemTime>,
+    clocks: Clocks,
 }
 
 /// What the runtime knows of the pod.
@@ -109,6 +111,7 @@ impl Worker {
             stopped: false,
             verdict: None,
             wake: None,
+            clocks: Clocks::now(),
         }
     }
 
@@ -119,6 +122,7 @@ impl Worker {
             let object = self.inbox.borrow_and_update().clone();
             let Some(object) = object else { break };
             self.wake = None;
+            self.check_clock();
             match convert::pod(&object) {
                 Ok(pod) => {
                     self.step(&pod).await;
@@ -136,10 +140,24 @@ impl Worker {
         }
     }
 
-    /// Waits for something to happen; an error when the agent ends.
+    /// When the machine's clock was set, nothing waits for what was written down before, and tokens are made anew.
+    fn check_clock(&mut self) {
+        let now = Clocks::now();
+        if self.clocks.was_set(&now) {
+            tracing::warn!("the clock was set: whatever waited is tried again");
+            self.mount_not_before = None;
+            self.start_not_before.clear();
+            self.tokens.make_stale();
+            self.volumes_fresh_until = self.volumes_fresh_until.map(|_| SystemTime::UNIX_EPOCH);
+        }
+        self.clocks = now;
+    }
+
+    /// Waits for something to happen; an error when the agent ends. Looks at the clock from time to time.
     async fn rest(&mut self) -> Result<(), ()> {
+        const LOOK: Duration = Duration::from_secs(60);
         let pause = match self.wake {
-            Some(at) => at.duration_since(SystemTime::now()).unwrap_or(Duration::from_millis(1)),
+            Some(at) => at.duration_since(SystemTime::now()).unwrap_or(Duration::from_millis(1)).min(LOOK),
             None => Duration::from_secs(3600),
         };
         tokio::select! {
