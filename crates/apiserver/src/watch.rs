@@ -21,6 +21,8 @@ use crate::respond::{self, Reply};
 use crate::shape::Maker;
 
 const PIECE: usize = 64 * 1024;
+/// A client may ask for more than a clock can count.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 /// Answers a watch that the registry has begun, or says in the stream that its revision is gone.
@@ -48,7 +50,7 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
         initial_end: watch.initial_end,
         watcher: watch.watcher,
         bookmarks: watch.bookmarks.then(|| interval(BOOKMARKS)),
-        deadline: Box::pin(sleep_until(Instant::now() + timeout)),
+        deadline: Box::pin(sleep_until(Instant::now() + timeout.min(LONGEST))),
     };
     let ended = Box::pin(call.handler.ended());
     let pieces = futures::stream::unfold((stream, ended), |(mut stream, mut ended)| async move {
