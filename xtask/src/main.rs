@@ -9,6 +9,7 @@ mod bench;
 mod clients;
 mod compatibility;
 mod fidelity;
+mod fuzz;
 mod generate;
 mod imports;
 mod kubectl;
@@ -31,6 +32,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   fidelity [AREA|CASE] [-v] [--raise] [--target FILE]
                     plays upstream's recorded cases against `lanyard server`; compares with fidelity.floor
   bench [--peer]    measures start, memory and load; writes docs/performance.md
+  fuzz [TARGET…] [--time 60s]
+                    what strangers send, by the million (fuzz/); installs cargo-fuzz
   generate          makes the type tables from the upstream reference
   kubectl           builds kubectl 1.37 into the cache and prints its path";
 
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Some("imports") => imports::run(),
         Some("fidelity") => fidelity::run(rest),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("generate") => generate::run(rest),
         Some("kubectl") => kubectl::run(),
         _ => {

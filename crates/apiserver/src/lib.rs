@@ -21,7 +21,7 @@ pub mod local;
 mod metrics;
 mod negotiate;
 mod openapi;
-mod path;
+pub mod path;
 mod resource;
 mod respond;
 mod route;

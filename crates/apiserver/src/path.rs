@@ -7,7 +7,7 @@ use registry::Query;
 
 /// What was asked, and what routing needs besides.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Route {
+pub struct Route {
     pub attributes: Attributes,
     /// Path segments after the subresource (`proxy/…`).
     pub rest: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Route {
 }
 
 /// Decodes `%xx`; `None` when the escape is broken or the text is not UTF-8.
-pub(crate) fn decode(text: &str) -> Option<String> {
+pub fn decode(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());
     }
@@ -43,7 +43,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
 }
 
 /// Reads one request line. `path` is decoded.
-pub(crate) fn parse(method: &http::Method, path: &str, params: &Query) -> Route {
+pub fn parse(method: &http::Method, path: &str, params: &Query) -> Route {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => resource(method, path, "", version, rest, params),

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod bootstrap;
 mod companion;
+pub mod continue_token;
 mod delete;
 mod manage;
 mod privileged;
