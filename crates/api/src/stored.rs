@@ -11,6 +11,9 @@ use meta::{Key, Revision};
 
 use crate::ResourceType;
 
+/// Counts the templates a DaemonSet has had.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Encodes a normalized object of `row` in the version that is stored.
 ///
 /// # Errors
@@ -52,6 +55,11 @@ pub(crate) fn keep_carried(row: &ResourceType, subresource: &str, new: &mut Valu
     if row.version == "v1" {
         autoscaler::keep_carried(subresource, new, old);
     }
+}
+
+/// The annotation that is a field of upstream's internal type: objects served as their metadata alone lack it.
+pub fn unseen_annotation(row: &ResourceType) -> Option<&'static str> {
+    matches!((row.group, row.kind), ("apps", "DaemonSet")).then_some(TEMPLATE_GENERATION)
 }
 
 /// Rebuilds an object from the log.

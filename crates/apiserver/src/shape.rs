@@ -156,7 +156,7 @@ impl Maker {
     pub(crate) fn push_object(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => self.push_whole(object, true, out),
-            Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
+            Shape::Partial { version } | Shape::PartialList { version } => self.push_partial(version, object, out),
             Shape::Table { version } => {
                 push_table_head(version, &object.revision.to_string(), "", out);
                 self.push_columns(columns, out);
@@ -202,7 +202,7 @@ impl Maker {
     pub(crate) fn push_item(&self, object: &Object, out: &mut Vec<u8>) {
         match self.form.shape {
             Shape::Whole => self.push_whole(object, false, out),
-            Shape::Partial { version } | Shape::PartialList { version } => push_partial(version, object, out),
+            Shape::Partial { version } | Shape::PartialList { version } => self.push_partial(version, object, out),
             Shape::Table { version } => self.push_row(version, object, true, out),
         }
     }
@@ -231,6 +231,25 @@ impl Maker {
         json::write(&tree, out);
     }
 
+    fn push_partial(&self, version: MetaVersion, object: &Object, out: &mut Vec<u8>) {
+        push_partial_head(version, out);
+        match api::stored::unseen_annotation(self.row) {
+            None => object.write_metadata(out),
+            Some(unseen) => {
+                let mut text = Vec::new();
+                object.write_metadata(&mut text);
+                // stored bytes are JSON
+                let mut metadata = json::parse(&text).unwrap_or_default();
+                metadata.entry("annotations").remove(unseen);
+                if metadata["annotations"].is_empty() {
+                    metadata.remove("annotations");
+                }
+                json::write(&metadata, out);
+            }
+        }
+        out.push(b'}');
+    }
+
     fn push_row(&self, version: MetaVersion, object: &Object, in_list: bool, out: &mut Vec<u8>) {
         let tree = api::stored::read(self.row, object);
         out.extend_from_slice(b"{\"cells\":");
@@ -242,7 +261,7 @@ impl Maker {
         out.extend_from_slice(b",\"object\":");
         match self.include {
             Include::None => out.extend_from_slice(b"null"),
-            Include::Metadata => push_partial(version, object, out),
+            Include::Metadata => self.push_partial(version, object, out),
             Include::Object => self.push_whole(object, true, out),
         }
         out.push(b'}');
@@ -325,12 +344,6 @@ fn push_partial_head(version: MetaVersion, out: &mut Vec<u8>) {
     out.extend_from_slice(
         format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"{}","metadata":"#, version.api_version()).as_bytes(),
     );
-}
-
-fn push_partial(version: MetaVersion, object: &Object, out: &mut Vec<u8>) {
-    push_partial_head(version, out);
-    object.write_metadata(out);
-    out.push(b'}');
 }
 
 fn bad_include(value: &str) -> Status {

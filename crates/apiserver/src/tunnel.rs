@@ -13,7 +13,7 @@ use http_body_util::{BodyDataStream, BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use meta::{Attributes, GroupResource, Key, Status};
+use meta::{Attributes, GroupResource, Key, ResourceId, Status};
 use parking_lot::Mutex;
 use registry::Query;
 
@@ -32,7 +32,27 @@ pub(crate) async fn answer(call: &Call<'_>, extensions: http::Extensions) -> Res
     match (a.resource.as_str(), a.subresource.as_str()) {
         ("pods", "log") => log(call).await,
         ("pods", "exec" | "attach" | "portforward") => stream(call, extensions).await,
+        ("services", "proxy") => Err(service(call)),
         (resource, subresource) => Err(Status::not_implemented(format!("{resource}/{subresource} is not built yet"))),
+    }
+}
+
+/// A Service without ready endpoints cannot be reached, whether it is there or not; one that has some is not proxied yet.
+fn service(call: &Call<'_>) -> Status {
+    let a = call.passage.attributes();
+    // `name`, `name:port` or `scheme:name:port`
+    let parts: Vec<&str> = a.name.split(':').collect();
+    let name = if parts.len() == 3 { parts[1] } else { parts[0] };
+    let slices = ResourceId::new("discovery.k8s.io", "endpointslices");
+    let view = call.handler.registry.store().view();
+    let ready = view.list(&slices, Some(&a.namespace)).any(|slice| {
+        let document = slice.document("EndpointSlice", "discovery.k8s.io/v1");
+        document["metadata"]["labels"]["kubernetes.io/service-name"].str() == name
+            && document["endpoints"].items().iter().any(|e| e["conditions"]["ready"].as_bool() != Some(false))
+    });
+    match ready {
+        true => Status::not_implemented("services/proxy is not built yet"),
+        false => Status::unavailable(format!("no endpoints available for service {}", meta::goquote::quote(name))),
     }
 }
 

@@ -94,6 +94,7 @@ pub const PRIORITY_CLASSES: Resource =
 pub const RUNTIME_CLASSES: Resource = Resource::new("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false);
 pub const VOLUME_ATTRIBUTES_CLASSES: Resource =
     Resource::new("storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", false);
+pub const STORAGE_CLASSES: Resource = Resource::new("storage.k8s.io", "v1", "storageclasses", "StorageClass", false);
 pub const SUBJECT_ACCESS_REVIEWS: Resource =
     Resource::new("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", false);
 pub const TOKEN_REVIEWS: Resource = Resource::new("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", false);
@@ -137,6 +138,7 @@ mod tests {
             PRIORITY_CLASSES,
             RUNTIME_CLASSES,
             VOLUME_ATTRIBUTES_CLASSES,
+            STORAGE_CLASSES,
             SUBJECT_ACCESS_REVIEWS,
             TOKEN_REVIEWS,
         ] {

@@ -16,6 +16,7 @@ mod root_ca;
 mod selection;
 mod serviceaccount;
 mod token_secret;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +107,11 @@ const CONTROLLERS: &[Controller] = &[
         start: legacy_token_cleaner::start,
     },
     Controller { name: "namespace-controller", account: "namespace-controller", start: namespace::start },
+    Controller {
+        name: "persistentvolume-binder-controller",
+        account: "persistent-volume-binder",
+        start: volumes::start_binder,
+    },
     Controller {
         name: "persistentvolume-protection-controller",
         account: "pv-protection-controller",

@@ -296,8 +296,7 @@ impl Registry {
         let mut warnings = Vec::new();
         if matches!(update.source, Source::Replace(_)) {
             check_uid(target, &key, &new, &stored_object)?;
-        }
-        if !matches!(update.source, Source::Replace(_)) {
+        } else {
             check_namespace(target, attributes, &mut new)?;
             check_name(attributes, &new)?;
         }

@@ -6,8 +6,7 @@ use meta::Time;
 
 use super::Context;
 use super::generic::same;
-
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+use crate::stored::TEMPLATE_GENERATION;
 
 pub(super) fn create(plural: &str, object: &mut Value, context: &Context<'_>) {
     match plural {
@@ -61,7 +60,11 @@ pub(super) fn update(plural: &str, subresource: &str, new: &mut Value, old: &Val
         ("persistentvolumes", "status") => phase_time(new, old, context.now),
         ("persistentvolumeclaims", "") => data_sources(new.entry("spec"), &old["spec"]),
         ("serviceaccounts", "") => secret_names(new),
-        ("nodes", "") => pod_cidrs(new),
+        ("nodes", "") => {
+            new.entry("spec").remove("configSource");
+            pod_cidrs(new);
+        }
+        ("nodes", "status") => drop(new.entry("status").remove("config")),
         ("secrets", "") => string_data(new),
         _ => {}
     }
@@ -98,18 +101,16 @@ fn phase_time(new: &mut Value, old: &Value, now: Time) {
 
 /// `dataSource` and `dataSourceRef` follow each other. What the old claim has is not dropped.
 fn data_sources(spec: &mut Value, old: &Value) {
-    if !old["dataSource"].is_null() || !old["dataSourceRef"].is_null() {
-        return;
-    }
+    let used = !old["dataSource"].is_null() || !old["dataSourceRef"].is_null();
     let known = |source: &Value| match source["apiGroup"].str() {
         "" => source["kind"].str() == "PersistentVolumeClaim",
         group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
     };
-    if !spec["dataSource"].is_null() && !known(&spec["dataSource"]) {
+    if !used && !spec["dataSource"].is_null() && !known(&spec["dataSource"]) {
         spec.remove("dataSource");
     }
     // Upstream's gate CrossNamespaceVolumeDataSource is off.
-    if !spec["dataSourceRef"]["namespace"].str().is_empty() {
+    if !used && !spec["dataSourceRef"]["namespace"].str().is_empty() {
         spec.remove("dataSourceRef");
     }
     let source = spec["dataSource"].clone();
@@ -156,10 +157,25 @@ pub(super) fn create_csr(csr: &mut Value, context: &Context<'_>) {
 
 pub(super) fn create_daemon_set(set: &mut Value) {
     set.entry("metadata").entry("annotations").set(TEMPLATE_GENERATION, "1");
+    rolling_numbers(set);
+}
+
+/// Upstream's internal type has numbers where the API has pointers.
+fn rolling_numbers(set: &mut Value) {
+    let strategy = set.at_mut(["spec", "updateStrategy"]);
+    if strategy["rollingUpdate"].is_null() {
+        return;
+    }
+    for field in ["maxUnavailable", "maxSurge"] {
+        if strategy["rollingUpdate"][field].is_null() {
+            strategy.entry("rollingUpdate").set(field, 0);
+        }
+    }
 }
 
 pub(super) fn update_daemon_set(new: &mut Value, old: &Value) {
     let before = old["metadata"]["annotations"][TEMPLATE_GENERATION].str().parse::<i64>().unwrap_or_default();
+    rolling_numbers(new);
     let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
     let number = before + i64::from(changed);
     new.entry("metadata").entry("annotations").set(TEMPLATE_GENERATION, number.to_string());

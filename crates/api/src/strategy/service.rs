@@ -20,7 +20,8 @@ pub(super) fn create(service: &mut Value) {
 
 /// A name outside has no traffic in the cluster, whatever was asked for.
 fn no_internal_policy(service: &mut Value) {
-    if service["spec"]["type"].str() == "ExternalName" {
+    let spec = &service["spec"];
+    if spec["type"].str() == "ExternalName" && matches!(spec["internalTrafficPolicy"].str(), "Cluster" | "Local") {
         service.entry("spec").remove("internalTrafficPolicy");
     }
 }

@@ -45,7 +45,10 @@ fn generated_selector(check: &mut Check, object: &Value) {
     }
     let made = |key: &str| Value::of([("matchLabels", Value::of([(key.to_owned(), uid)]))]);
     let selector = &spec["selector"];
-    if selector != &made("batch.kubernetes.io/controller-uid") && selector != &made("controller-uid") {
+    if selects(selector, &Value::Null).is_some()
+        && selector != &made("batch.kubernetes.io/controller-uid")
+        && selector != &made("controller-uid")
+    {
         check.invalid(&Path::from("spec.selector"), shown(selector), "`selector` not auto-generated");
     }
 }
@@ -296,7 +299,14 @@ pub(super) fn job_update(subresource: &str, new: &Value, old: &Value) -> Vec<Err
     check.immutable(&path.child("selector"), &now["selector"], &before["selector"]);
     template_update(&mut check, now, before, &path.child("template"));
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-        check.immutable(&path.child(field), &now[field], &before[field]);
+        let (at, now, before) = (path.child(field), &now[field], &before[field]);
+        match field {
+            "podFailurePolicy" | "successPolicy" if !now.is_null() => {
+                let name = if field == "successPolicy" { "SuccessPolicy" } else { "PodFailurePolicy" };
+                check.immutable_as(&at, now, before, &format!("io.k8s.api.batch.v1.{name}"));
+            }
+            _ => check.immutable(&at, now, before),
+        }
     }
     check.errors
 }

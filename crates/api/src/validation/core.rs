@@ -178,6 +178,11 @@ pub(super) fn namespace_update(subresource: &str, new: &Value) -> Vec<Error> {
 pub(super) fn node(object: &Value) -> Vec<Error> {
     let mut check = Check::default();
     taints(&mut check, &object["spec"]["taints"]);
+    pod_cidrs(&mut check, object);
+    check.errors
+}
+
+fn pod_cidrs(check: &mut Check, object: &Value) {
     let cidrs = &object["spec"]["podCIDRs"];
     let path = Path::from("spec.podCIDRs");
     for (at, cidr) in each(cidrs, &path) {
@@ -200,7 +205,6 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
             check.push(Error::internal(&path, &error));
         }
     }
-    check.errors
 }
 
 /// Upstream reports taints below `metadata`.
@@ -247,6 +251,13 @@ pub(super) fn node_update(subresource: &str, new: &Value, old: &Value) -> Vec<Er
             if id.is_empty() { "field cannot be cleared once set" } else { "field cannot be modified once set" };
         check.invalid(&Path::from("spec.providerID"), Shown::null(), detail);
     }
+    let id = "externalID";
+    if subresource.is_empty() && now[id].str() != before[id].str() {
+        check.forbidden(&Path::from("spec").child(id), "may not be updated");
+    }
     taints(&mut check, &now["taints"]);
+    if subresource.is_empty() {
+        pod_cidrs(&mut check, new);
+    }
     check.errors
 }

@@ -312,7 +312,7 @@ pub(super) fn csi_capacity(object: &Value) -> Vec<Error> {
 }
 
 pub(super) fn csi_capacity_update(new: &Value, old: &Value) -> Vec<Error> {
-    let mut check = Check::default();
+    let mut check = Check { errors: csi_capacity(new) };
     for field in ["nodeTopology", "storageClassName"] {
         check.immutable(&Path::root(field), &new[field], &old[field]);
     }

@@ -368,7 +368,11 @@ pub(super) fn volume_update(subresource: &str, new: &Value, old: &Value) -> Vec<
     }
     check.immutable(&Path::root("volumeMode"), &now["volumeMode"], &before["volumeMode"]);
     if !before["nodeAffinity"].is_null() {
-        check.immutable(&Path::root("nodeAffinity"), &now["nodeAffinity"], &before["nodeAffinity"]);
+        let (now, before) = (&now["nodeAffinity"], &before["nodeAffinity"]);
+        if !same(now, before) {
+            let detail = "field is immutable, except for updating from beta label to GA";
+            check.invalid(&Path::root("nodeAffinity"), shown(now), detail);
+        }
     }
     let class = "volumeAttributesClassName";
     if !before[class].is_null() && now[class].is_null() {

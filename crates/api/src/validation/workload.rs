@@ -15,10 +15,22 @@ pub(super) fn selects(selector: &Value, labels: &Value) -> Option<bool> {
     if selector.is_null() {
         return Some(false);
     }
-    let mut all = selector["matchLabels"].members().all(|(k, v)| labels.get(k) == Some(v));
+    let wrong = |key: &str, values: &[Value]| {
+        !names::label_key(key).is_empty() || values.iter().any(|v| !names::label_value(v.str()).is_empty())
+    };
+    let mut all = true;
+    for (key, value) in selector["matchLabels"].members() {
+        if wrong(key, std::slice::from_ref(value)) {
+            return None;
+        }
+        all &= labels.get(key) == Some(value);
+    }
     for expression in selector["matchExpressions"].items() {
         let value = labels.get(expression["key"].str());
         let listed = expression["values"].items();
+        if wrong(expression["key"].str(), listed) {
+            return None;
+        }
         all &= match expression["operator"].str() {
             "In" if !listed.is_empty() => value.is_some_and(|v| listed.contains(v)),
             "NotIn" if !listed.is_empty() => value.is_none_or(|v| !listed.contains(v)),
@@ -145,8 +157,12 @@ pub(super) fn at_most_100_percent(check: &mut Check, value: &Value, path: &Path)
     }
 }
 
+/// Nothing, as upstream's conversion to a number sees it: text that is no number is nothing, too.
 fn is_zero(value: &Value) -> bool {
-    value.is_null() || value.as_i64() == Some(0) || percent_of(value) == Some(0)
+    match value {
+        Value::String(text) => percent_of(value).or_else(|| text.parse().ok()).unwrap_or(0) == 0,
+        other => other.as_i64().unwrap_or(0) == 0,
+    }
 }
 
 pub(super) fn deployment_update(subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
@@ -238,7 +254,7 @@ pub(super) fn daemon_set(object: &Value) -> Vec<Error> {
     if selects(&spec["selector"], template_labels(spec)) == Some(false) {
         check.invalid(&labels_at(), shown(template_labels(spec)), MISMATCH);
     }
-    if is_empty_selector(&spec["selector"]) {
+    if !spec["selector"].is_null() && is_empty_selector(&spec["selector"]) {
         check.invalid(&at, shown(&spec["selector"]), "empty selector is invalid for daemonset");
     }
     template(&mut check, &spec["template"], &path.child("template"));
@@ -352,8 +368,10 @@ fn with_claims(spec: &Value) -> Value {
     if !claims.is_empty() {
         let mut volumes: Vec<Value> = Vec::new();
         for claim in claims {
-            let name = claim["metadata"]["name"].clone();
-            volumes.push(document::doc!({"name": (name), "persistentVolumeClaim": {"claimName": "claim"}}));
+            let name = claim["metadata"]["name"].str();
+            if !volumes.iter().any(|v| v["name"].str() == name) {
+                volumes.push(document::doc!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+            }
         }
         let own = pod["volumes"].items().iter().filter(|v| !claims.iter().any(|c| c["metadata"]["name"] == v["name"]));
         volumes.extend(own.cloned());

@@ -31,6 +31,7 @@ pub(super) static COLUMNS: &[(&str, &[(&str, &str)])] = &[
     (
         "CertificateSigningRequest",
         &[
+            // of the older version, which upstream's printer still describes
             (
                 "SignerName",
                 "=Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. If empty, it will be defaulted:\n 1. If it's a kubelet client certificate, it is assigned\n    \"kubernetes.io/kube-apiserver-client-kubelet\".\n 2. If it's a kubelet serving certificate, it is assigned\n    \"kubernetes.io/kubelet-serving\".\n 3. Otherwise, it is assigned \"kubernetes.io/legacy-unknown\".\nDistribution of trust for signers happens out of band. You can select on this field using `spec.signerName`.",
