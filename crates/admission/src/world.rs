@@ -23,6 +23,11 @@ pub trait World: Sync {
     /// All objects of a resource (`pods`, `runtimeclasses.node.k8s.io`), of one namespace when given, in key order.
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value>;
 
+    /// Is there any?
+    fn has_any(&self, resource: &str, namespace: Option<&str>) -> bool {
+        !self.all(resource, namespace).is_empty()
+    }
+
     /// Of all objects of a resource those whose stored text has `part` in it somewhere: a sieve that spares decoding the
     /// others. The caller looks at what is left.
     fn all_with(&self, resource: &str, namespace: Option<&str>, _part: &str) -> Vec<Value> {
@@ -42,6 +47,10 @@ impl World for View {
 
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
         self.list(&ResourceId::from_text(resource), namespace).filter_map(|o| tree(&o)).collect()
+    }
+
+    fn has_any(&self, resource: &str, namespace: Option<&str>) -> bool {
+        self.list(&ResourceId::from_text(resource), namespace).next().is_some()
     }
 
     fn all_with(&self, resource: &str, namespace: Option<&str>, part: &str) -> Vec<Value> {

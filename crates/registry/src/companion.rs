@@ -38,11 +38,11 @@ impl Registry {
         dry_run: bool,
     ) -> Option<MutexGuard<'_, ()>> {
         let namespace = passage.attributes().namespace.as_str();
-        let row = target.resource;
-        if dry_run || namespace.is_empty() || api::quota::Evaluator::of(row.group, row.plural).is_none() {
+        if dry_run || namespace.is_empty() {
             return None;
         }
         self.store.view().list(&ResourceId::from_text(QUOTAS), Some(namespace)).next()?;
+        api::quota::Evaluator::of(target.resource.group, target.resource.plural)?;
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(namespace);
         let turns = &self.quotas.0;
         let group = usize::try_from(hash % u64::try_from(turns.len()).ok()?).ok()?;

@@ -20,11 +20,11 @@ impl Plugin for ResourceQuota {
     }
 
     fn validate(&self, review: &mut Review<'_>) -> Result<(), Status> {
-        let Some(evaluator) = evaluator(review) else { return Ok(()) };
-        let quotas = review.world.all(QUOTAS, Some(review.namespace));
-        if quotas.is_empty() {
+        if review.namespace.is_empty() || !review.world.has_any(QUOTAS, Some(review.namespace)) {
             return Ok(());
         }
+        let Some(evaluator) = evaluator(review) else { return Ok(()) };
+        let quotas = review.world.all(QUOTAS, Some(review.namespace));
         let request = Request::of(review, &evaluator);
         let interesting = request.interesting(review, &quotas)?;
         request.refuse_negative(review)?;
@@ -41,7 +41,7 @@ impl Plugin for ResourceQuota {
 
 /// `None`: this write costs nothing.
 fn evaluator(review: &Review<'_>) -> Option<Evaluator> {
-    if review.namespace.is_empty() || review.is_any("", "namespaces") {
+    if review.is_any("", "namespaces") {
         return None;
     }
     let evaluator = Evaluator::of(review.resource.group, review.resource.plural)?;
