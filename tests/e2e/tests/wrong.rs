@@ -77,16 +77,24 @@ fn wrong_manifests_get_upstreams_sentences() {
     assert_eq!(unauthorized, "error: You must be logged in to the server (Unauthorized)");
 }
 
+const NETWORK_POLICY: &str =
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+
 #[test]
 fn what_promises_protection_and_is_not_enforced_is_refused() {
     let server = Server::start("promises");
-    let policy =
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: p}\nspec: {validations: [{expression: 'true'}]}\n";
     let said = server.kubectl(&["create", "-f", "-"], policy).refused();
-    assert!(said.to_lowercase().contains("networkpolic"), "{said}");
-    let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: q}\nspec: {hard: {pods: '1'}}\n";
-    let said = server.kubectl(&["create", "-f", "-"], quota).refused();
-    assert!(said.to_lowercase().contains("resourcequota"), "{said}");
+    assert!(said.to_lowercase().contains("validatingadmissionpolicy"), "{said}");
+    // nodes that join a server bring the network that enforces it
+    server.kubectl(&["create", "-f", "-"], NETWORK_POLICY).ok();
+}
+
+#[test]
+fn a_network_policy_is_refused_beside_our_own_node() {
+    let Some(cluster) = Cluster::up("network-policy") else { return };
+    let said = cluster.apply(NETWORK_POLICY).refused();
+    assert!(said.contains("NetworkPolicy is not enforced yet by the node agent"), "{said}");
 }
 
 #[test]

@@ -25,6 +25,10 @@ fn push_type(out: &mut String, value: &Value, type_: &'static Type) {
     out.push('{');
     let mut first = true;
     for field in fields {
+        if !type_.gvk.is_empty() && matches!(field.name, "kind" | "apiVersion") {
+            // internal objects do not say what they are
+            continue;
+        }
         if field.name == "metadata" {
             // embedded in Go: its members stand among the others, by their JSON names
             for (name, member) in value["metadata"].members() {
