@@ -14,20 +14,21 @@ async fn cluster() -> Cluster {
 
 /// A namespace with a quota whose status the controller has written.
 async fn with_quota(api: &Api, hard: Value) {
-    api.create(&NAMESPACES, "", doc!({"metadata": {"name": "n"}})).await.unwrap();
+    api.create(&NAMESPACES, "", doc!({"metadata": {"name": "n"}})).await.expect("the API answers");
     let quota = doc!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
-    api.create(&RESOURCE_QUOTAS, "n", quota).await.unwrap();
+    api.create(&RESOURCE_QUOTAS, "n", quota).await.expect("the API answers");
     wait(api, |status| !status["used"].is_null()).await;
 }
 
 /// Waits until the quota's status is as wanted.
 async fn wait(api: &Api, wanted: impl Fn(&Value) -> bool) {
-    let list = api.list(&RESOURCE_QUOTAS, Some("n"), &ListOptions::default()).await.unwrap();
+    let list = api.list(&RESOURCE_QUOTAS, Some("n"), &ListOptions::default()).await.expect("the API answers");
     let status = |object: &document::Object| client::object::item(object)["status"].clone();
     if list.items.iter().any(|quota| wanted(&status(quota))) {
         return;
     }
-    let mut watch = api.watch(&RESOURCE_QUOTAS, Some("n"), &ListOptions::default(), list.revision).await.unwrap();
+    let mut watch =
+        api.watch(&RESOURCE_QUOTAS, Some("n"), &ListOptions::default(), list.revision).await.expect("the API answers");
     while let Some(Ok(event)) = watch.next().await {
         if let WatchEvent::Modified(quota) = event
             && wanted(&status(&quota))
@@ -39,7 +40,7 @@ async fn wait(api: &Api, wanted: impl Fn(&Value) -> bool) {
 }
 
 async fn used(api: &Api) -> Value {
-    api.get(&RESOURCE_QUOTAS, "n", "q").await.unwrap()["status"]["used"].clone()
+    api.get(&RESOURCE_QUOTAS, "n", "q").await.expect("the API answers")["status"]["used"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

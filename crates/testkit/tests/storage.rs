@@ -14,13 +14,15 @@ fn claim(name: &str) -> Value {
 
 /// Waits until a claim is as wanted; `None`: it is gone.
 async fn wait(api: &Api, name: &str, wanted: impl Fn(Option<&Value>) -> bool) {
-    let list = api.list(&PERSISTENT_VOLUME_CLAIMS, Some("default"), &ListOptions::default()).await.unwrap();
+    let list =
+        api.list(&PERSISTENT_VOLUME_CLAIMS, Some("default"), &ListOptions::default()).await.expect("the API answers");
     let now = list.items.iter().find(|o| &*o.key.name == name).map(|o| client::object::item(o));
     if wanted(now.as_ref()) {
         return;
     }
     let options = ListOptions::default();
-    let mut watch = api.watch(&PERSISTENT_VOLUME_CLAIMS, Some("default"), &options, list.revision).await.unwrap();
+    let mut watch =
+        api.watch(&PERSISTENT_VOLUME_CLAIMS, Some("default"), &options, list.revision).await.expect("the API answers");
     while let Some(Ok(event)) = watch.next().await {
         match event {
             WatchEvent::Deleted(o) if &*o.key.name == name && wanted(None) => return,

@@ -146,9 +146,13 @@ mod tests {
         let all = doc!({"key": "k", "operator": "Exists"});
         let one = doc!({"key": "k", "operator": "Exists", "effect": "NoSchedule"});
         let other = doc!({"key": "z", "operator": "Exists"});
-        assert_eq!(merge(&[all.clone()], &[one.clone()]), [all.clone()]);
-        assert_eq!(merge(&[one.clone()], &[all.clone()]), [all.clone()]);
-        assert_eq!(merge(&[one.clone(), other.clone()], &[one.clone()]), [one.clone(), other]);
+        let check = |first: &[&Value], second: &Value, want: &[&Value]| {
+            let own = |list: &[&Value]| list.iter().map(|t| (*t).clone()).collect::<Vec<_>>();
+            assert_eq!(merge(&own(first), &own(&[second])), own(want));
+        };
+        check(&[&all], &one, &[&all]);
+        check(&[&one], &all, &[&all]);
+        check(&[&one, &other], &one, &[&one, &other]);
         assert!(covers(&doc!({"operator": "Exists"}), &one) && !covers(&one, &all));
     }
 }
