@@ -15,7 +15,7 @@ use crate::handler::Tail;
 pub(crate) enum Body {
     Full(Option<Bytes>),
     /// With what is to be counted at its end.
-    Pieces(BoxStream<'static, Bytes>, Option<Tail>),
+    Pieces(BoxStream<'static, Bytes>, Option<Box<Tail>>),
 }
 
 impl Body {

@@ -340,7 +340,7 @@ impl Handler {
             return reply;
         }
         match reply.body_mut() {
-            Body::Pieces(_, place) => *place = Some(tail(notes.open.take())),
+            Body::Pieces(_, place) => *place = Some(Box::new(tail(notes.open.take()))),
             Body::Full(bytes) => {
                 let size = bytes.as_ref().map_or(0, |b| b.len() as u64);
                 self.record(&counted, code, started, size);

@@ -21,7 +21,7 @@ use crate::{health, openapi, zpages};
 pub(crate) fn answer(handler: &Handler, head: &Head) -> Reply {
     let path = head.route.attributes.path.as_str();
     match path {
-        "/metrics" => return metrics(handler, head, Metrics::reset, |handler| crate::metrics::text(handler)),
+        "/metrics" => return metrics(handler, head, Metrics::reset, crate::metrics::text),
         "/metrics/slis" => return metrics(handler, head, Metrics::reset_slis, |handler| handler.metrics.slis()),
         "/flagz" => return zpages::flagz(handler, head),
         "/statusz" => return zpages::statusz(handler, head),

@@ -39,7 +39,7 @@ pub struct Unauthenticated {
     /// 401.
     pub status: Status,
     /// The Secret of a legacy token that is marked invalid: its use is noted all the same.
-    pub used_secret: Option<meta::Key>,
+    pub used_secret: Option<Box<meta::Key>>,
 }
 
 pub(crate) struct Inner {
@@ -66,7 +66,7 @@ impl Gate {
             Ok(found) => Ok(Caller::from_request(found, request.headers)),
             Err(refusal) => {
                 tracing::debug!(%refusal, "unauthenticated");
-                Err(Unauthenticated { status: Status::unauthorized(), used_secret: refusal.1 })
+                Err(Unauthenticated { status: Status::unauthorized(), used_secret: refusal.1.map(Box::new) })
             }
         }
     }
