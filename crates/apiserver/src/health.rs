@@ -62,10 +62,11 @@ const CHECKS: [(&str, At); 37] = [
     ("shutdown", At::Ready),
 ];
 
-/// Whether the server may be sent requests.
+/// How far the server is.
 #[derive(Default)]
 pub(crate) struct Health {
-    ready: AtomicBool,
+    started: AtomicBool,
+    ending: AtomicBool,
 }
 
 /// A text answer.
@@ -77,12 +78,13 @@ pub(crate) struct HealthAnswer {
 }
 
 impl Health {
-    pub(crate) fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+    /// The end has begun.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
     }
 
     /// `None` when there is no such path.
@@ -131,7 +133,11 @@ impl Health {
 
     /// Liveness does not depend on the end having begun.
     fn passes(&self, root: &str, check: &str) -> bool {
-        root != "readyz" || self.is_ready() || !matches!(check, "shutdown" | "informer-sync")
+        match check {
+            "informer-sync" => root != "readyz" || self.started.load(Ordering::Acquire),
+            "shutdown" => !self.ending.load(Ordering::Acquire),
+            _ => true,
+        }
     }
 }
 
@@ -176,8 +182,11 @@ mod tests {
         let health = Health::default();
         let code = |path: &str| health.answer(path, &Query::default(), &Metrics::default()).map(|a| a.code.as_u16());
         assert_eq!((code("/readyz"), code("/livez"), code("/readyz/etcd")), (Some(500), Some(200), Some(200)));
-        health.set_ready(true);
+        health.start();
         assert_eq!((code("/readyz"), code("/readyz/nonsense"), code("/readyz/shutdown")), (Some(200), None, Some(200)));
+        health.end();
+        assert_eq!((code("/readyz"), code("/readyz/shutdown"), code("/livez")), (Some(500), Some(500), Some(200)));
+        assert_eq!(code("/readyz/informer-sync"), Some(200));
     }
 
     #[test]

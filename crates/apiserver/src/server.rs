@@ -28,6 +28,9 @@ use crate::tls::{self, TlsError};
 /// How long a client may take to shake hands, and to send the head of a request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(32);
+/// How long an answer may take to leave before its connection is told to end: some clients drop an answer that comes
+/// after that.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// How often the end looks whether requests have finished.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -118,7 +121,7 @@ impl Server {
     pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
         let (stop, stopped) = watch::channel(false);
         self.handler.set_shutdown(stopped.clone());
-        self.handler.health.set_ready(true);
+        self.handler.health.start();
         let mut tasks = JoinSet::new();
         for (socket, listener) in self.listeners {
             let accept = Accept {
@@ -138,7 +141,7 @@ impl Server {
                 _ = seconds.tick() => self.handler.limits.tick(),
             }
         }
-        self.handler.health.set_ready(false);
+        self.handler.health.end();
         tokio::time::sleep(self.handler.config.shutdown_delay).await;
         stop.send_replace(true);
         self.handler.tunnels.close();
@@ -255,7 +258,7 @@ fn builder(max_streams: u32) -> auto::Builder<TokioExecutor> {
 async fn ended_or_closed(shutdown: &mut watch::Receiver<bool>, close: &Notify) {
     tokio::select! {
         () = ended(shutdown) => {}
-        () = close.notified() => {}
+        () = close.notified() => tokio::time::sleep(LAST_ANSWER).await,
     }
 }
 

@@ -420,3 +420,42 @@ fn a_front_proxy_says_who_the_user_is() {
     let other = ours.client("other", "x", 2100, ClientAuth);
     assert_eq!(find(&other, &pairs).name, "other", "a certificate with another name speaks for itself");
 }
+
+#[test]
+fn a_token_is_good_as_long_as_its_key_is_listed() {
+    let (old, new) = (Signer::new(), Signer::new());
+    let chain = chain(&old);
+    let view = view(vec![account()]);
+    let keys = |signers: &[&Signer]| {
+        let all: Vec<Vec<u8>> = signers.iter().map(|s| s.public()).collect();
+        PublicKeys::from_der(all.iter().map(Vec::as_slice)).unwrap()
+    };
+    let by = |signer: &Signer| review(&chain, &signer.sign(&claims("")), &[], &view);
+    let unknown = || refused("go-jose/go-jose: error in cryptographic primitive");
+    let token = old.sign(&claims(""));
+    assert_eq!((review(&chain, &token, &[], &view), by(&new)), (Ok(ACCOUNT.to_owned()), unknown()));
+    chain.replace_keys(keys(&[&old, &new]));
+    assert_eq!((review(&chain, &token, &[], &view), by(&new)), (Ok(ACCOUNT.to_owned()), Ok(ACCOUNT.to_owned())));
+    chain.replace_keys(keys(&[&new]));
+    assert_eq!(review(&chain, &token, &[], &view), unknown(), "a signature that was remembered is forgotten");
+    assert_eq!(by(&new), Ok(ACCOUNT.to_owned()));
+    assert_eq!((chain.tokens().valid.get(), chain.tokens().legacy.get()), (0, 0));
+}
+
+#[test]
+fn a_connection_is_judged_by_the_authorities_of_the_moment() {
+    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let config = Config { client_authorities: vec![ours.der.clone()], ..Default::default() };
+    let chain = Chain::new(config).unwrap().with_clock(clock);
+    let (jane, joe, view) =
+        (ours.client("jane", "x", 2100, ClientAuth), theirs.client("joe", "x", 2100, ClientAuth), view(vec![]));
+    let find = |peer: &Peer| {
+        let found = chain.authenticate(&Request { peer: Some(peer), headers: &HeaderMap::new() }, &view);
+        found.ok().map(|found| found.user.name.clone())
+    };
+    assert_eq!((find(&jane).as_deref(), find(&joe)), (Some("jane"), None));
+    chain.replace_authorities(&[theirs.der.clone()], None).unwrap();
+    assert_eq!((find(&jane), find(&joe).as_deref()), (None, Some("joe")));
+    assert_eq!(chain.certificate_lives().1.count(), 2);
+}

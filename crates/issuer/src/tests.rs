@@ -118,3 +118,15 @@ fn files_are_made_once_private_and_renewed_for_other_names() {
     assert_eq!(pki::ensure_token_key(&dir).unwrap().public_der(), key.public_der());
     fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn a_key_can_change_under_all_who_sign_with_it() {
+    let (first, second) = (SigningKey::generate().unwrap().0, SigningKey::generate().unwrap().0);
+    let (old, new) = (keys::key_id(first.public_der()), keys::key_id(second.public_der()));
+    let signer = TokenSigner::new("https://issuer", first);
+    let clone = signer.clone();
+    let header = || parts(&clone.sign(&claims(Bound::Nothing)).unwrap()).0;
+    assert!(header().contains(&old));
+    signer.replace_key(second);
+    assert!(header().contains(&new));
+}

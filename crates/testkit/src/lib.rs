@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::local::Local;
 use apiserver::{Assembled, Config, Listener, Parts, Shutdown, StartError, Tls, assemble};
@@ -25,6 +26,8 @@ pub struct Builder {
     scheduler: bool,
     log: Option<Box<dyn Log>>,
     plugins: Vec<String>,
+    token_secrets: bool,
+    shutdown_delay: Duration,
 }
 
 /// A running cluster; ends when dropped.
@@ -81,6 +84,18 @@ impl Builder {
         self
     }
 
+    /// With the habit before 1.24: every ServiceAccount gets a token Secret (by the controllers).
+    pub fn token_secrets(mut self) -> Self {
+        self.token_secrets = true;
+        self
+    }
+
+    /// How long it goes on after it was told to end.
+    pub fn shutdown_delay(mut self, delay: Duration) -> Self {
+        self.shutdown_delay = delay;
+        self
+    }
+
     /// Starts it on a free port of loopback.
     ///
     /// # Errors
@@ -89,7 +104,8 @@ impl Builder {
         let folder = tempfile::tempdir()?;
         let names = Names { server: vec!["127.0.0.1".into(), "localhost".into()], ..Names::default() };
         let pki = Pki::ensure(folder.path(), &names)?;
-        let parts = parts(&pki, folder.path(), self.log, self.plugins)?;
+        let mut parts = parts(&pki, folder.path(), self.log, self.plugins)?;
+        parts.server.shutdown_delay = self.shutdown_delay;
         let Assembled { server, registry, gate, store, insiders } = assemble(parts).await?;
         let address = server.addresses().first().copied().ok_or(Error::NoAddress)?;
         let (shutdown, ends) = Shutdown::new();
@@ -100,6 +116,7 @@ impl Builder {
             tasks.push(tokio::spawn(run_controllers(
                 reach.clone(),
                 pki.authority.certificate().into(),
+                self.token_secrets,
                 stop.subscribe(),
             )));
         }
@@ -148,6 +165,11 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Tells the server to end and does not wait for it.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.begin();
+    }
+
     /// Ends it in order and gives the log free.
     pub async fn close(mut self) {
         self.stop.send_replace(true);
@@ -179,12 +201,17 @@ impl Reach {
     }
 }
 
-async fn run_controllers(reach: Reach, root_ca: String, stop: watch::Receiver<bool>) {
+async fn run_controllers(reach: Reach, root_ca: String, token_secrets: bool, stop: watch::Receiver<bool>) {
+    let signer = reach.registry.signer().clone();
+    let sign = move |token: controllers::LegacyToken| {
+        let account = issuer::Reference { name: token.account, uid: token.account_uid };
+        signer.sign_legacy(&token.namespace, &token.secret, &account).ok()
+    };
     let config = controllers::Config {
         selection: controllers::Selection::parse(["*"]).unwrap_or_default(),
         root_ca: root_ca.into(),
-        sign_legacy_token: None,
-        automatic_token_secrets: false,
+        sign_legacy_token: Some(Arc::new(sign)),
+        automatic_token_secrets: token_secrets,
         legacy_token_clean_up_period: controllers::CLEAN_UP_PERIOD,
         sign_certificate: None,
         certificate_signers: Vec::new().into(),

@@ -43,7 +43,7 @@ pub(in crate::validation) fn pod_certificate(object: &Value) -> Vec<Error> {
     let set = |field: &str| !spec[field].is_empty();
     match (set("stubPKCS10Request"), set("pkixPublicKey"), set("proofOfPossession")) {
         (true, false, false) => check.errors.extend(stub(spec["stubPKCS10Request"].str())),
-        (false, true, true) => {}
+        (false, true, true) => check.errors.extend(plain_key(spec)),
         _ => check.push(omitted(
             &path,
             "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set",
@@ -72,6 +72,46 @@ fn stub(request: &str) -> Option<Error> {
         return Some(error);
     }
     csr.verify_signature().is_err().then(|| omitted(&path, "invalid signature"))
+}
+
+/// The deprecated form: a key, and the pod's uid signed with it.
+fn plain_key(spec: &Value) -> Option<Error> {
+    let (key, proof) = (Path::from("spec.pkixPublicKey"), Path::from("spec.proofOfPossession"));
+    let decode = |field: &str| document::decode::decode_base64(spec[field].str()).unwrap_or_default();
+    let (der, signature) = (decode("pkixPublicKey"), decode("proofOfPossession"));
+    for (path, bytes) in [(&key, &der), (&proof, &signature)] {
+        if bytes.len() > MAX_REQUEST {
+            return Some(Error::too_long_bytes(path, MAX_REQUEST));
+        }
+    }
+    let Ok((_, info)) = SubjectPublicKeyInfo::from_der(&der) else {
+        return Some(Error::invalid(&key, spec["pkixPublicKey"].str(), "must be a valid PKIX-serialized public key"));
+    };
+    if let Some(mut error) = key_too_weak(&info, &key) {
+        // upstream's text here forgets one curve
+        error.body = error.body.replace("P256, P384, or P521", "P256 or P384");
+        return Some(error);
+    }
+    let proven = possesses(&info, spec["podUID"].str().as_bytes(), &signature);
+    (!proven).then(|| omitted(&proof, "could not verify proof-of-possession signature"))
+}
+
+/// Ed25519 over the message, ECDSA and RSA-PSS over its SHA-256, whatever the size of the key.
+fn possesses(info: &SubjectPublicKeyInfo<'_>, message: &[u8], signature: &[u8]) -> bool {
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P521_SHA256_ASN1, ED25519, RSA_PSS_2048_8192_SHA256,
+        UnparsedPublicKey, VerificationAlgorithm,
+    };
+    let curve = info.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok()).map(|o| o.to_id_string());
+    let algorithm: &'static dyn VerificationAlgorithm = match (info.parsed(), curve.as_deref()) {
+        (Ok(PublicKey::RSA(_)), _) => &RSA_PSS_2048_8192_SHA256,
+        (Ok(PublicKey::EC(_)), Some("1.2.840.10045.3.1.7")) => &ECDSA_P256_SHA256_ASN1,
+        (Ok(PublicKey::EC(_)), Some("1.3.132.0.34")) => &ECDSA_P384_SHA256_ASN1,
+        (Ok(PublicKey::EC(_)), Some("1.3.132.0.35")) => &ECDSA_P521_SHA256_ASN1,
+        (Ok(PublicKey::EC(_)), _) => return false,
+        _ => &ED25519,
+    };
+    UnparsedPublicKey::new(algorithm, &info.subject_public_key.data).verify(message, signature).is_ok()
 }
 
 fn key_too_weak(key: &SubjectPublicKeyInfo<'_>, path: &Path) -> Option<Error> {
