@@ -174,7 +174,8 @@ impl Handler {
                 self.in_time(&head, connection, limit, AssertUnwindSafe(answering).catch_unwind()).await
             }
         };
-        if parts.version <= Version::HTTP_11 && !leftover::read(&mut body, &head.headers).await {
+        // on HTTP/2, too: a stream that is reset before its body has come loses its answer with some clients
+        if !leftover::read(&mut body, &head.headers).await && parts.version <= Version::HTTP_11 {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if parts.version == Version::HTTP_2 && (notes.stranger || reply.status() == 401) {

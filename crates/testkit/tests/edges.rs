@@ -21,20 +21,22 @@ async fn cluster() -> Cluster {
 /// One request as the administrator on a connection of its own: the whole answer as text. `None`: nobody answers.
 async fn ask(cluster: &Cluster, method: &str, target: &str, headers: &str) -> Option<String> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(cluster.authority().as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(cluster.authority().as_bytes()).expect("our own certificates"))
+        .expect("our own certificates");
     let (certificate, key) = cluster.admin_identity();
-    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("our own certificates")];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("our own certificates");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("our own certificates")
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
-        .unwrap();
+        .expect("our own certificates");
     let url = cluster.url();
     let socket = tokio::net::TcpStream::connect(url.trim_start_matches("https://")).await.ok()?;
-    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let name = ServerName::try_from("127.0.0.1").expect("our own certificates");
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()?;
     let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -68,7 +70,7 @@ async fn requests_are_counted_under_upstreams_names() {
         format!("apiserver_request_duration_seconds_count{{{}}} 2", of("namespaces", "resource", "GET")),
         "apiserver_resource_objects{group=\"\",resource=\"nodes\"} 0".to_owned(),
         "authenticated_user_requests{username=\"other\"} 5".to_owned(),
-        "authorization_attempts_total{result=\"allowed\"} 4".to_owned(),
+        "authorization_attempts_total{result=\"allowed\"} 5".to_owned(),
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

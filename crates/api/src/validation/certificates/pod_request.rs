@@ -20,6 +20,18 @@ pub(in crate::validation) fn pod_certificate(object: &Value) -> Vec<Error> {
     let (spec, path) = (&object["spec"], Path::root("spec"));
     let signer = spec["signerName"].str();
     signer_name(&mut check, signer, &path.child("signerName"));
+    let annotations = path.child("unverifiedUserAnnotations");
+    for (key, _) in spec["unverifiedUserAnnotations"].members() {
+        let key = key.to_lowercase();
+        match (key.as_str(), names::label_key(&key)) {
+            ("", _) => check.required(&annotations, ""),
+            (_, wrong) if !wrong.is_empty() => check.format(&annotations, &key, &wrong),
+            (_, _) if !key.contains('/') => {
+                check.invalid(&annotations, key.as_str(), "must be a domain-prefixed key (such as \"acme.io/foo\")");
+            }
+            _ => {}
+        }
+    }
     for (name, uid) in [("podName", "podUID"), ("serviceAccountName", "serviceAccountUID"), ("nodeName", "nodeUID")] {
         check.format(&path.child(name), spec[name].str(), &names::dns1123_subdomain(spec[name].str()));
         if spec[uid].str().is_empty() {
@@ -200,10 +212,10 @@ fn known_conditions(check: &mut Check, list: &Value) {
     }
     for (at, condition) in each(list, &Path::from("status.conditions")) {
         if condition["lastTransitionTime"].is_empty() {
-            check.required(&at.child("lastTransitionTime"), "must be set");
+            check.required(&at.child("lastTransitionTime"), "");
         }
         if condition["reason"].str().is_empty() {
-            check.required(&at.child("reason"), "must be set");
+            check.required(&at.child("reason"), "");
         }
     }
 }
