@@ -56,7 +56,7 @@ pub(crate) fn resolve(route: &Route, method: &Method) -> Result<(&'static Resour
     };
     let across_namespaces = row.namespaced && !route.in_namespace;
     let verbs: Vec<&str> = verbs.into_iter().filter(|v| !across_namespaces || matches!(*v, "list" | "watch")).collect();
-    if verbs.is_empty() || (route.legacy && !row.allows("watch")) {
+    if verbs.is_empty() || (route.legacy && (a.verb != "watch" || !row.allows("watch"))) {
         return Err(missing());
     }
     let refused = || NoRoute::Status(Box::new(Status::method_not_allowed()));
@@ -137,6 +137,7 @@ mod tests {
         check("GET", "/api/v1/namespaces/n/secrets/", 200);
         check("GET", "/api/v1//namespaces", 404);
         check("GET", "/api/v1/watch/pods", 200);
+        check("GET", "/api/v1/proxy/nodes/x", 404);
         check("GET", "/api/v1/namespaces/n/secrets?fieldSelector=metadata.name%3Dx", 200);
         check("GET", "/api/v1/namespaces/n/services/s/proxy/a/b", 200);
         check("POST", "/api/v1/namespaces/n/pods/p/exec", 200);

@@ -145,7 +145,6 @@ impl<'t> Reader<'t> {
 
     fn mapping(&mut self) -> Result<Value> {
         let mut members = Members::default();
-        let mut merged: Vec<Value> = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
@@ -156,7 +155,7 @@ impl<'t> Reader<'t> {
             let event = self.next()?.0;
             let value = finite(self.node(event)?)?;
             if is_merge {
-                merged.push(value);
+                merge(&mut members, value)?;
                 continue;
             }
             let key = key_text(&key)?;
@@ -165,9 +164,6 @@ impl<'t> Reader<'t> {
                 self.duplicates.push(format!("  line {}: key {quoted} already set in map", span.start.line()));
             }
             members.put(key, value);
-        }
-        for source in merged {
-            merge(&mut members, source)?;
         }
         let mut map = members.into_map();
         map.sort();
@@ -191,20 +187,18 @@ fn is_content(event: &Event<'_>) -> bool {
     )
 }
 
-/// Members of the source that are not there yet; of a list the first one counts.
+/// Members of the source, as if they stood here; of a list the first one counts.
 fn merge(members: &mut Members, source: Value) -> Result<()> {
     let sources = match source {
         Value::List(list) => list,
         one => vec![one],
     };
-    for source in sources {
+    for source in sources.into_iter().rev() {
         let Value::Map(map) = source else {
             return Err(YamlError::Text("map merge requires map or sequence of maps as the value".into()));
         };
         for (name, value) in Map::into_members(map) {
-            if !members.contains(&name) {
-                members.put(name, value);
-            }
+            members.put(name, value);
         }
     }
     Ok(())
@@ -316,6 +310,15 @@ fn explain(error: &ScanError, text: &str) -> YamlError {
         Some((context, problem)) if context.starts_with("while ") => problem,
         _ => &info,
     };
+    let line = error.marker().line();
+    if problem.starts_with("mismatched bracket") {
+        // libyaml's parser counts lines from zero, and does not name the first
+        let place = if line > 1 { format!("line {}: ", line - 1) } else { String::new() };
+        return YamlError::Text(format!("{place}did not find expected node content"));
+    }
+    if problem == "simple key expected ':'" {
+        return YamlError::Text(format!("line {}: could not find expected ':'", line + 1));
+    }
     let problem = match problem {
         p if p.starts_with("unexpected character") || p.contains("tab") => {
             "found character that cannot start any token"

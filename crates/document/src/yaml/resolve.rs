@@ -23,7 +23,7 @@ pub(super) fn resolve(text: &str) -> Value {
 
 /// Whether a text would not be read back as itself when written plain.
 pub(super) fn is_ambiguous(text: &str) -> bool {
-    !matches!(resolve(text), Value::String(_)) || text == "<<" || is_timestamp(text) || is_base_60(text)
+    !matches!(resolve(text), Value::String(_)) || is_timestamp(text) || is_base_60(text)
 }
 
 fn number(plain: &str) -> Option<Value> {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn texts_that_would_read_otherwise_are_ambiguous() {
-        for text in ["on", "1", "", "null", "2026-01-02T03:04:05Z", "1:30", "1e3", "<<"] {
+        for text in ["on", "1", "", "null", "2026-01-02T03:04:05Z", "1:30", "1e3"] {
             assert!(is_ambiguous(text), "{text}");
         }
         for text in ["a", "1.2.3", "v1", "10.0.0.1", "sha256:12", "5m", "a:b"] {

@@ -73,7 +73,7 @@ fn analyze(text: &str) -> Allowed {
 }
 
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..) && c != '\u{feff}'
+    matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
 }
 
 /// Appends what stands between double quotes.
@@ -96,7 +96,8 @@ pub(super) fn push_escaped(text: &str, out: &mut String) {
             '\u{2029}' => out.push_str("\\P"),
             c if is_printable(c) => out.push(c),
             c if (c as u32) < 0x100 => out.push_str(&format!("\\x{:02X}", c as u32)),
-            c => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c if (c as u32) < 0x1_0000 => out.push_str(&format!("\\u{:04X}", c as u32)),
+            c => out.push_str(&format!("\\U{:08X}", c as u32)),
         }
     }
 }
