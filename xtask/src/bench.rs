@@ -26,6 +26,7 @@ const SUITE: &[&str] = &[
     "update -clients 64",
     "update -clients 64 -contend",
     "patch -clients 64 -type merge",
+    "patch -clients 64 -type apply",
     "review -kind self",
     "token",
     "mixed",
@@ -33,9 +34,13 @@ const SUITE: &[&str] = &[
     "list -what all",
     "list -what selector",
     "list -what namespace",
+    "list -what all -gzip",
+    "list -what all -encoding protobuf",
     "memory -pods -idle 5s",
     "rbac -bindings 0",
     "rbac -bindings 10000",
+    "memory -pods -restart -idle 5s",
+    "start",
 ];
 
 /// Measures and writes.
