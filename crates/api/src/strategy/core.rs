@@ -106,12 +106,12 @@ fn data_sources(spec: &mut Value, old: &Value) {
         "" => source["kind"].str() == "PersistentVolumeClaim",
         group => group == "snapshot.storage.k8s.io" && source["kind"].str() == "VolumeSnapshot",
     };
-    if !used && !spec["dataSource"].is_null() && !known(&spec["dataSource"]) {
-        spec.remove("dataSource");
-    }
     // Upstream's gate CrossNamespaceVolumeDataSource is off.
     if !used && !spec["dataSourceRef"]["namespace"].str().is_empty() {
         spec.remove("dataSourceRef");
+    }
+    if !used && !spec["dataSource"].is_null() && spec["dataSourceRef"].is_null() && !known(&spec["dataSource"]) {
+        spec.remove("dataSource");
     }
     let source = spec["dataSource"].clone();
     let reference = spec["dataSourceRef"].clone();

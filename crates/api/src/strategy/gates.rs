@@ -6,7 +6,7 @@ use document::schema::Shape;
 use document::{Kind, Type, Value};
 
 /// Types with such fields, in order of their names (without `io.k8s.api.`).
-const OFF: [(&str, &[&str]); 27] = [
+const OFF: [(&str, &[&str]); 28] = [
     ("batch.v1.JobSpec", &["scheduling"]),
     ("coordination.v1.LeaseSpec", &["preferredHolder", "strategy"]),
     ("core.v1.ClusterTrustBundleProjection", &["user"]),
@@ -18,6 +18,7 @@ const OFF: [(&str, &[&str]); 27] = [
     ("core.v1.GRPCAction", &["mode"]),
     ("core.v1.HTTPGetAction", &["protocol"]),
     ("core.v1.KeyToPath", &["user"]),
+    ("core.v1.Lifecycle", &["stopSignal"]),
     ("core.v1.NodeSpec", &["podPreemptionPolicy"]),
     ("core.v1.PersistentVolumeClaimStatus", &["healthStatus"]),
     ("core.v1.PodCertificateProjection", &["user"]),
@@ -75,12 +76,21 @@ fn remove(value: &mut Value, type_: &'static Type, used: &BTreeSet<Place>) {
     for (name, member) in map.iter_mut() {
         let Some(field) = fields.iter().find(|f| f.name == name) else { continue };
         match (field.kind, member) {
-            (Kind::Ref(inner), member) => remove(member, inner, used),
+            (Kind::Ref(inner), member) => {
+                let said = !member.is_empty();
+                remove(member, inner, used);
+                if said && member.is_empty() && inner.name == "io.k8s.api.core.v1.Lifecycle" {
+                    *member = Value::Null;
+                }
+            }
             (Kind::List(Kind::Ref(inner)), Value::List(items)) => {
                 items.iter_mut().for_each(|i| remove(i, inner, used));
             }
             _ => {}
         }
+    }
+    if map.get("lifecycle").is_some_and(Value::is_null) {
+        map.remove("lifecycle");
     }
 }
 
@@ -97,6 +107,9 @@ mod tests {
         let mut new = pod();
         drop_fields(&mut new, None, pods.type_);
         assert_eq!(new, doc!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}));
+        let mut new = doc!({"spec": {"containers": [{"lifecycle": {"stopSignal": "SIGINT"}}, {"lifecycle": {}}]}});
+        drop_fields(&mut new, None, pods.type_);
+        assert_eq!(new, doc!({"spec": {"containers": [{}, {"lifecycle": {}}]}}));
         let mut new = pod();
         drop_fields(&mut new, Some(&pod()), pods.type_);
         assert_eq!(new, pod());

@@ -20,7 +20,6 @@ pub(super) fn create(pod: &mut Value, context: &Context<'_>) {
         status.set("conditions", vec![gated]);
     }
     pod.set("status", status);
-    drop_stop_signals(pod);
     app_armor(pod);
     document::default::pod_level_resources(pod);
     merge_label_keys(pod);
@@ -51,20 +50,6 @@ fn app_armor(pod: &mut Value) {
             let Some(profile) = app_armor_profile(annotations[key.as_str()].str()) else { continue };
             if container["securityContext"]["appArmorProfile"].is_null() && profile != of_pod {
                 container.entry("securityContext").set("appArmorProfile", profile);
-            }
-        }
-    }
-}
-
-/// Upstream's gate ContainerStopSignals is off: the field is dropped.
-fn drop_stop_signals(pod: &mut Value) {
-    for list in ["initContainers", "containers"] {
-        for container in items_mut(pod.entry("spec").get_mut(list)) {
-            if let Some(lifecycle) = container.get_mut("lifecycle") {
-                lifecycle.remove("stopSignal");
-                if lifecycle.is_empty() {
-                    container.remove("lifecycle");
-                }
             }
         }
     }

@@ -242,7 +242,7 @@ fn pod_conditions(check: &mut Check, conditions: &Value, path: &Path) {
 
 fn success_policy(check: &mut Check, spec: &Value, policy: &Value, path: &Path) {
     if spec["completionMode"].str() != "Indexed" {
-        let value = shown_as(policy, "io.k8s.api.batch.v1.SuccessPolicy").0.replace("null", "[]");
+        let value = shown_as(policy, "io.k8s.api.batch.v1.SuccessPolicy").0.replace("\"Rules\":null", "\"Rules\":[]");
         return check.invalid(path, meta::field::Shown::json(value), "requires indexed completion mode");
     }
     let at = path.child("rules");

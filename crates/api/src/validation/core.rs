@@ -240,6 +240,9 @@ pub(super) fn node_update(subresource: &str, new: &Value, old: &Value) -> Vec<Er
         }
         seen.push(address);
     }
+    if subresource.is_empty() {
+        pod_cidrs(&mut check, new);
+    }
     let (now, before) = (&new["spec"], &old["spec"]);
     if subresource.is_empty() && !before["podCIDRs"].is_empty() && now["podCIDRs"] != before["podCIDRs"] {
         let detail = "node updates may not change podCIDR except from \"\" to valid";
@@ -256,8 +259,5 @@ pub(super) fn node_update(subresource: &str, new: &Value, old: &Value) -> Vec<Er
         check.forbidden(&Path::from("spec").child(id), "may not be updated");
     }
     taints(&mut check, &now["taints"]);
-    if subresource.is_empty() {
-        pod_cidrs(&mut check, new);
-    }
     check.errors
 }

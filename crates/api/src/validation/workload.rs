@@ -303,8 +303,8 @@ pub(super) fn daemon_set_update(subresource: &str, new: &Value, old: &Value) -> 
         check.non_negatives(&Path::root("status"), &new["status"], &fields);
         return check.errors;
     }
-    check.errors.extend(daemon_set(new));
     check.immutable(&Path::from("spec.selector"), &new["spec"]["selector"], &old["spec"]["selector"]);
+    check.errors.extend(daemon_set(new));
     check.errors
 }
 
