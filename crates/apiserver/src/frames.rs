@@ -16,7 +16,7 @@ use crate::shape::Maker;
 
 /// Places for frames that are kept; each holds the last one that fell to it.
 const PLACES: usize = 64;
-/// Larger frames are made anew each time: together the kept ones stay below `PLACES` times this.
+/// Frames of larger objects are made anew each time: objects and frames that are held stay below some `PLACES` times this.
 const KEPT: usize = 64 * 1024;
 
 /// The frames of the latest events.
@@ -47,11 +47,12 @@ impl Recent {
             push(maker, event.kind, &event.object, columns, &mut out);
             Bytes::from(out)
         };
-        // a Table's cells tell the time
-        if matches!(maker.form.shape, Shape::Table { .. }) {
+        // a Table's cells tell the time; a large object is neither held here nor made under a lock
+        if matches!(maker.form.shape, Shape::Table { .. }) || event.object.bytes.len() > KEPT {
             return make();
         }
-        let hash = self.hasher.hash_one((event.revision.0, maker.form.encoding as u8));
+        let whole = maker.form.shape == Shape::Whole;
+        let hash = self.hasher.hash_one((event.revision.0, maker.form.encoding as u8, whole, maker.row.version));
         let place = &self.places[hash as usize % PLACES];
         let mut place = place.lock();
         if let Some(kept) = &*place
@@ -62,9 +63,7 @@ impl Recent {
             return kept.frame.clone();
         }
         let frame = make();
-        if frame.len() <= KEPT {
-            *place = Some(Kept { object: event.object.clone(), kind: event.kind, maker: *maker, frame: frame.clone() });
-        }
+        *place = Some(Kept { object: event.object.clone(), kind: event.kind, maker: *maker, frame: frame.clone() });
         frame
     }
 }
@@ -77,8 +76,11 @@ pub(crate) fn push(maker: &Maker, kind: EventKind, object: &Object, columns: boo
         EventKind::Deleted => "DELETED",
     };
     match maker.form.encoding {
-        // empty when it cannot be written, which the tables rule out for what they serve
-        Encoding::Protobuf => push_protobuf(name, &maker.wrapped(object).unwrap_or_default(), out),
+        // the tables rule out that it cannot be written; a client that reads an error begins anew
+        Encoding::Protobuf => match maker.wrapped(object) {
+            Ok(message) => push_protobuf(name, &message, out),
+            Err(status) => out.extend(error(maker, &status)),
+        },
         _ => push_line(name, |out| maker.push_object(object, columns, out), out),
     }
 }

@@ -69,7 +69,7 @@ impl Call<'_> {
         let maker = Maker::new(self.row, form, query)?;
         if self.action == Action::List {
             maker.check_list(true)?;
-            return list::answer(&maker, registry.list(&self.passage, query).await?);
+            return list::answer(&maker, registry.list(&self.passage, query).await?).await;
         }
         if self.action == Action::Get {
             return self.outcome(&maker, registry.get(&self.passage, query).await?, notes);
@@ -84,7 +84,7 @@ impl Call<'_> {
         };
         let warnings = request.warnings.clone();
         if self.action == Action::DeleteCollection {
-            return list::answer(&maker, registry.delete_collection(&self.passage, request).await?);
+            return list::answer(&maker, registry.delete_collection(&self.passage, request).await?).await;
         }
         let outcome = match self.action {
             Action::Create => registry.create(&self.passage, request).await,

@@ -89,7 +89,12 @@ impl Maker {
             let type_ = self.answer_type().ok_or_else(respond::no_protobuf)?;
             let mut text = Vec::with_capacity(object.bytes.len() + 128);
             self.push_item(object, &mut text);
-            Ok(proto::encode(&respond::parse(&text)?, type_).map_err(|_| respond::no_protobuf())?.into())
+            let message = proto::encode(&respond::parse(&text)?, type_).map_err(|why| {
+                tracing::error!(key = ?object.key, %why, "a stored object cannot be written as protobuf");
+                Status::internal(why)
+            })?;
+            // what is kept is kept without room to grow
+            Ok(message.into_boxed_slice().into())
         };
         match self.form.shape == Shape::Whole && api::stored::is_storage_version(self.row) {
             true => object.message.get(make),

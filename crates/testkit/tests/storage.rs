@@ -1,7 +1,9 @@
 //! Storage in use stays: the finalizers that admission gives, and the controllers that take them off. And a namespace
 //! that is made for what is created in it.
 
-use client::{Api, ListOptions, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, PODS, PatchKind, WatchEvent};
+use std::time::Duration;
+
+use client::{Api, ListOptions, NAMESPACES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, WatchEvent};
 use document::{Value, doc};
 use futures::StreamExt as _;
 use testkit::Builder;
@@ -14,6 +16,11 @@ fn claim(name: &str) -> Value {
 
 /// Waits until a claim is as wanted; `None`: it is gone.
 async fn wait(api: &Api, name: &str, wanted: impl Fn(Option<&Value>) -> bool) {
+    let waiting = tokio::time::timeout(Duration::from_secs(60), wait_on(api, name, wanted));
+    assert!(waiting.await.is_ok(), "claim {name} did not come to it within a minute");
+}
+
+async fn wait_on(api: &Api, name: &str, wanted: impl Fn(Option<&Value>) -> bool) {
     let list =
         api.list(&PERSISTENT_VOLUME_CLAIMS, Some("default"), &ListOptions::default()).await.expect("the API answers");
     let now = list.items.iter().find(|o| &*o.key.name == name).map(|o| client::object::item(o));
@@ -38,8 +45,11 @@ async fn a_claim_goes_when_the_last_pod_on_a_node_that_uses_it_has_gone() {
     let cluster = Builder::default().controllers().start().await.unwrap();
     let api = cluster.admin();
     api.create(&PERSISTENT_VOLUME_CLAIMS, "default", claim("c")).await.unwrap();
-    let bound = doc!({"status": {"phase": "Bound"}});
-    api.patch(&PERSISTENT_VOLUME_CLAIMS, "default", "c", "status", PatchKind::Merge, bound).await.unwrap();
+    let volume = doc!({"metadata": {"name": "v"}, "spec": {
+        "storageClassName": "x", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/v"},
+        "claimRef": {"namespace": "default", "name": "c"}
+    }});
+    api.create(&PERSISTENT_VOLUMES, "", volume).await.unwrap();
     let unused = |status: &'static str| {
         move |claim: Option<&Value>| {
             let conditions = claim.map(|c| c["status"]["conditions"].items().to_vec()).unwrap_or_default();
