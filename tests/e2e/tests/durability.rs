@@ -47,7 +47,7 @@ impl Writer {
             let stands = self.acknowledged.get(&name).is_some_and(Option::is_some);
             let (method, path, fate) = match stands {
                 false => ("POST", MAPS.to_owned(), Some(value)),
-                true if self.count % 3 == 0 => ("DELETE", format!("{MAPS}/{name}"), None),
+                true if self.count.is_multiple_of(3) => ("DELETE", format!("{MAPS}/{name}"), None),
                 true => ("PUT", format!("{MAPS}/{name}"), Some(value)),
             };
             match https.send(method, &path, if method == "DELETE" { "" } else { &body }) {
