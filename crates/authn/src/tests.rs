@@ -455,7 +455,7 @@ fn a_connection_is_judged_by_the_authorities_of_the_moment() {
         found.ok().map(|found| found.user.name.clone())
     };
     assert_eq!((find(&jane).as_deref(), find(&joe)), (Some("jane"), None));
-    chain.replace_authorities(&[theirs.der.clone()], None).unwrap();
+    chain.replace_authorities(std::slice::from_ref(&theirs.der), None).unwrap();
     assert_eq!((find(&jane), find(&joe).as_deref()), (None, Some("joe")));
     assert_eq!(chain.certificate_lives().1.count(), 2);
 }

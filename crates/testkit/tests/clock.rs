@@ -58,7 +58,7 @@ async fn live(cluster: &Cluster, api: &Api, name: &str) -> Revision {
     assert!(near_now(&made["metadata"]["creationTimestamp"]), "{:?}", made["metadata"]);
     eventually("the account controller works", async || api.get(&SERVICE_ACCOUNTS, name, "default").await.is_ok())
         .await;
-    let map = doc!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    let map = doc!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "b"}});
     api.create(&CONFIG_MAPS, name, map).await.expect("a ConfigMap");
     let patch = doc!({"data": {"k": "v"}});
     let patched = api.patch(&CONFIG_MAPS, name, "m", "", PatchKind::Merge, patch).await.expect("a patch");
