@@ -34,5 +34,5 @@ mod zpages;
 
 pub use assembly::{Assembled, Parts, StartError, assemble, issuer_documents};
 pub use config::{Config, IssuerDocuments, KubeletClient, Listener, Range, Tls, TlsVersion};
-pub use server::{BindError, Reload, Server, Shutdown};
+pub use server::{BindError, ReadyTls, Reload, Server, Shutdown};
 pub use tls::TlsError;

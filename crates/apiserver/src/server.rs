@@ -51,6 +51,17 @@ pub struct Server {
     handler: Arc<Handler>,
 }
 
+/// TLS settings that can be used.
+pub struct ReadyTls(Arc<ServerConfig>);
+
+impl ReadyTls {
+    /// # Errors
+    /// They cannot be used.
+    pub fn new(tls: &Tls) -> Result<Self, TlsError> {
+        tls::server_config(tls).map(ReadyTls)
+    }
+}
+
 /// Changes what a running server presents. Cheap to clone.
 #[derive(Clone)]
 pub struct Reload {
@@ -60,12 +71,8 @@ pub struct Reload {
 
 impl Reload {
     /// Another serving certificate, other authorities of clients: for connections from now on.
-    ///
-    /// # Errors
-    /// They cannot be used; nothing is changed.
-    pub fn tls(&self, tls: &Tls) -> Result<(), TlsError> {
-        *self.tls.write() = tls::server_config(tls)?;
-        Ok(())
+    pub fn tls(&self, ready: ReadyTls) {
+        *self.tls.write() = ready.0;
     }
 
     /// Other documents of the issuer.
@@ -205,7 +212,12 @@ impl Accept {
 
     async fn connection(mut self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let Some(stream) = self.shake_hands(stream, peer).await else {
+        let mut shutdown = self.shutdown.clone();
+        let shaken = tokio::select! {
+            shaken = self.shake_hands(stream, peer) => shaken,
+            () = ended(&mut shutdown) => return,
+        };
+        let Some(stream) = shaken else {
             return self.handler.metrics.tls_handshake_errors.inc();
         };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();

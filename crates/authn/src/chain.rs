@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use meta::metrics::{Distribution, Histogram};
 use meta::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
@@ -112,8 +112,7 @@ pub struct Config {
 ///
 /// Authorities and keys can be replaced while it is asked; a question sees the old ones or the new ones.
 pub struct Chain {
-    certificates: ArcSwapOption<ClientCertificates>,
-    request_header: ArcSwapOption<Link>,
+    believed: ArcSwap<Believed>,
     static_tokens: StaticTokens,
     service_accounts: ServiceAccounts,
     certificate_lives: Histogram<15>,
@@ -127,10 +126,9 @@ impl Chain {
     /// # Errors
     /// A certificate authority that cannot be read, or one that is both for clients and for proxies of any name.
     pub fn new(config: Config) -> Result<Self, x509::BadAuthority> {
-        let (certificates, request_header) = links(&config.client_authorities, config.request_header)?;
+        let believed = Believed::new(config.client_authorities, config.request_header)?;
         Ok(Chain {
-            certificates: ArcSwapOption::new(certificates),
-            request_header: ArcSwapOption::new(request_header),
+            believed: ArcSwap::from_pointee(believed),
             certificate_lives: Histogram::new(&LIVES),
             static_tokens: config.static_tokens,
             service_accounts: ServiceAccounts::new(config.service_accounts, config.audiences.clone()),
@@ -141,19 +139,12 @@ impl Chain {
         })
     }
 
-    /// Believes these authorities of clients and proxies from now on, and no others.
-    ///
-    /// # Errors
-    /// As [`Chain::new`]; nothing is changed.
-    pub fn replace_authorities(
-        &self,
-        clients: &[Vec<u8>],
-        proxy: Option<RequestHeader>,
-    ) -> Result<(), x509::BadAuthority> {
-        let (certificates, request_header) = links(clients, proxy)?;
-        self.certificates.store(certificates);
-        self.request_header.store(request_header);
-        Ok(())
+    /// Believes these authorities of clients and proxies from now on, and no others. What connections were found to be
+    /// is kept when the authorities are the same ones.
+    pub fn replace_authorities(&self, believed: Believed) {
+        if !self.believed.load().is_same(&believed) {
+            self.believed.store(Arc::new(believed));
+        }
     }
 
     /// Accepts ServiceAccount tokens of these keys from now on, and of no others.
@@ -205,9 +196,11 @@ impl Chain {
     fn run(&self, request: &Request<'_>, audiences: Option<&[String]>, view: &View) -> Result<Authenticated, Refusal> {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         let wanted = audiences.unwrap_or(&self.audiences);
+        // both kinds of authorities at one moment
+        let question = Question { request, wanted, view, believed: &self.believed.load() };
         let mut known = None;
         for link in [Self::by_proxy, Self::by_certificate, Self::by_header, Self::by_websocket] {
-            match link(self, request, wanted, view, &mut warnings) {
+            match link(self, &question, &mut warnings) {
                 Finding::Known(found) => {
                     known = Some(found);
                     break;
@@ -235,35 +228,33 @@ impl Chain {
         Ok(found)
     }
 
-    fn by_proxy(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
-        let Some(peer) = request.peer else { return Finding::NotMine };
-        match &*self.request_header.load() {
-            Some(link) => link.authenticate(peer, request.headers, (self.clock)()),
-            None => Finding::NotMine,
+    fn by_proxy(&self, question: &Question<'_>, _: &mut Vec<String>) -> Finding {
+        match (question.request.peer, &question.believed.request_header) {
+            (Some(peer), Some(link)) => link.authenticate(peer, question.request.headers, (self.clock)()),
+            _ => Finding::NotMine,
         }
     }
 
-    fn by_certificate(&self, request: &Request<'_>, _: &[String], _: &View, _: &mut Vec<String>) -> Finding {
-        let Some(peer) = request.peer else { return Finding::NotMine };
-        match &*self.certificates.load() {
-            Some(certificates) => {
+    fn by_certificate(&self, question: &Question<'_>, _: &mut Vec<String>) -> Finding {
+        match (question.request.peer, &question.believed.certificates) {
+            (Some(peer), Some(certificates)) => {
                 let count = |left: i64| self.certificate_lives.observe(u64::try_from(left).unwrap_or_default());
                 certificates.authenticate(peer, (self.clock)(), count)
             }
+            _ => Finding::NotMine,
+        }
+    }
+
+    fn by_header(&self, question: &Question<'_>, warnings: &mut Vec<String>) -> Finding {
+        match bearer::from_header(question.request.headers, warnings) {
+            Some(token) => self.by_token(&token, question.wanted, question.view),
             None => Finding::NotMine,
         }
     }
 
-    fn by_header(&self, request: &Request<'_>, wanted: &[String], view: &View, warnings: &mut Vec<String>) -> Finding {
-        match bearer::from_header(request.headers, warnings) {
-            Some(token) => self.by_token(&token, wanted, view),
-            None => Finding::NotMine,
-        }
-    }
-
-    fn by_websocket(&self, request: &Request<'_>, wanted: &[String], view: &View, _: &mut Vec<String>) -> Finding {
-        match bearer::from_websocket(request.headers) {
-            Ok(Some(token)) => self.by_token(&token, wanted, view),
+    fn by_websocket(&self, question: &Question<'_>, _: &mut Vec<String>) -> Finding {
+        match bearer::from_websocket(question.request.headers) {
+            Ok(Some(token)) => self.by_token(&token, question.wanted, question.view),
             Ok(None) => Finding::NotMine,
             Err(refusal) => Finding::Refused(refusal),
         }
@@ -300,17 +291,42 @@ impl Chain {
     }
 }
 
-type Links = (Option<Arc<ClientCertificates>>, Option<Arc<Link>>);
+/// What the links of the chain are asked.
+struct Question<'a> {
+    request: &'a Request<'a>,
+    wanted: &'a [String],
+    view: &'a View,
+    believed: &'a Believed,
+}
 
-fn links(clients: &[Vec<u8>], proxy: Option<RequestHeader>) -> Result<Links, x509::BadAuthority> {
-    if let Some(proxy) = &proxy
-        && proxy.allowed_names.is_empty()
-        && proxy.authorities.iter().any(|a| clients.contains(a))
-    {
-        return Err(x509::BadAuthority::AnyName);
+/// The authorities of clients and of proxies, ready to check against.
+pub struct Believed {
+    /// DER.
+    clients: Vec<Vec<u8>>,
+    certificates: Option<ClientCertificates>,
+    request_header: Option<Link>,
+}
+
+impl Believed {
+    /// `clients` in DER.
+    ///
+    /// # Errors
+    /// A certificate authority that cannot be read, or one that is both for clients and for proxies of any name.
+    pub fn new(clients: Vec<Vec<u8>>, proxy: Option<RequestHeader>) -> Result<Self, x509::BadAuthority> {
+        if let Some(proxy) = &proxy
+            && proxy.allowed_names.is_empty()
+            && proxy.authorities.iter().any(|a| clients.contains(a))
+        {
+            return Err(x509::BadAuthority::AnyName);
+        }
+        let certificates = (!clients.is_empty()).then(|| ClientCertificates::new(&clients)).transpose()?;
+        Ok(Believed { clients, certificates, request_header: proxy.map(Link::new).transpose()? })
     }
-    let certificates = (!clients.is_empty()).then(|| ClientCertificates::new(clients)).transpose()?;
-    Ok((certificates.map(Arc::new), proxy.map(Link::new).transpose()?.map(Arc::new)))
+
+    fn is_same(&self, other: &Believed) -> bool {
+        let names = |link: &'_ Option<Link>| link.as_ref().map(|link| link.names().clone());
+        self.clients == other.clients && names(&self.request_header) == names(&other.request_header)
+    }
 }
 
 fn join(mut refusals: Vec<Refusal>) -> Refusal {

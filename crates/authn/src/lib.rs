@@ -11,7 +11,7 @@ mod service_account;
 pub mod static_tokens;
 pub mod x509;
 
-pub use chain::{Authenticated, Chain, Config, Finding, Refusal, Request, ServiceAccountConfig};
+pub use chain::{Authenticated, Believed, Chain, Config, Finding, Refusal, Request, ServiceAccountConfig};
 pub use keys::PublicKeys;
 pub use request_header::RequestHeader;
 pub use service_account::TokenUses;

@@ -11,7 +11,7 @@ use crate::chain::{Authenticated, Finding, Refusal};
 use crate::x509::{Authorities, BadAuthority, Peer, Purpose};
 
 /// The `--requestheader-*` flags. Only headers named here are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestHeader {
     /// DER.
     pub authorities: Vec<Vec<u8>>,
@@ -31,6 +31,10 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(names: RequestHeader) -> Result<Self, BadAuthority> {
         Ok(Link { authorities: Authorities::new(&names.authorities, Purpose::Proxy)?, names })
+    }
+
+    pub(crate) fn names(&self) -> &RequestHeader {
+        &self.names
     }
 
     pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Time) -> Finding {

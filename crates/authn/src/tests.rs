@@ -11,7 +11,7 @@ use http::HeaderMap;
 use meta::{Key, ResourceId, Revision, Time};
 use store::{Effect, Options, Precondition, Sealed, Store, Transaction, View, Write};
 
-use crate::{Chain, Config, Peer, PublicKeys, Request, RequestHeader, ServiceAccountConfig, StaticTokens};
+use crate::{Believed, Chain, Config, Peer, PublicKeys, Request, RequestHeader, ServiceAccountConfig, StaticTokens};
 
 const ISSUER: &str = "https://issuer";
 const NOW: i64 = 1_800_000_000;
@@ -455,7 +455,19 @@ fn a_connection_is_judged_by_the_authorities_of_the_moment() {
         found.ok().map(|found| found.user.name.clone())
     };
     assert_eq!((find(&jane).as_deref(), find(&joe)), (Some("jane"), None));
-    chain.replace_authorities(std::slice::from_ref(&theirs.der), None).unwrap();
+    let replace = |clients: &[&Authority]| {
+        let clients = clients.iter().map(|a| a.der.clone()).collect();
+        chain.replace_authorities(Believed::new(clients, None).unwrap());
+    };
+    let first = jane.client_checked_by();
+    replace(&[&ours]);
+    assert_eq!(find(&jane).as_deref(), Some("jane"));
+    assert_eq!(jane.client_checked_by(), first, "the same authorities: not checked again");
+    replace(&[&ours, &theirs]);
+    assert_eq!((find(&jane).as_deref(), find(&joe).as_deref()), (Some("jane"), Some("joe")));
+    assert_ne!(jane.client_checked_by(), first);
+    assert_eq!(jane.client_checked_by(), joe.client_checked_by(), "an older connection is not checked each time");
+    replace(&[&theirs]);
     assert_eq!((find(&jane), find(&joe).as_deref()), (None, Some("joe")));
-    assert_eq!(chain.certificate_lives().1.count(), 2);
+    assert_eq!(chain.certificate_lives().1.count(), 5);
 }

@@ -1,9 +1,10 @@
 //! Client certificates: the connection takes any that its sender can prove to hold; here their authority, purpose and
 //! time are checked, once per connection, and the subject becomes a user.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use meta::{Time, UserInfo};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -42,8 +43,8 @@ pub enum BadAuthority {
 #[derive(Debug)]
 pub struct Peer {
     chain: Vec<CertificateDer<'static>>,
-    client: OnceLock<Checked>,
-    proxy: OnceLock<Checked>,
+    client: ArcSwapOption<Checked>,
+    proxy: ArcSwapOption<Checked>,
 }
 
 /// A check that held, and which authorities made it.
@@ -75,10 +76,16 @@ impl Peer {
     /// `chain` in DER, leaf first. `None` when the connection has no certificate.
     pub fn new(chain: impl IntoIterator<Item = Vec<u8>>) -> Option<Self> {
         let chain: Vec<CertificateDer<'static>> = chain.into_iter().map(CertificateDer::from).collect();
-        (!chain.is_empty()).then(|| Peer { chain, client: OnceLock::new(), proxy: OnceLock::new() })
+        (!chain.is_empty()).then(|| Peer { chain, client: Default::default(), proxy: Default::default() })
     }
 
-    fn checked(&self, purpose: Purpose) -> &OnceLock<Checked> {
+    /// Which authorities found the client's certificate good.
+    #[cfg(test)]
+    pub(crate) fn client_checked_by(&self) -> Option<u64> {
+        self.client.load().as_ref().map(|checked| checked.by)
+    }
+
+    fn checked(&self, purpose: Purpose) -> &ArcSwapOption<Checked> {
         match purpose {
             Purpose::Client => &self.client,
             Purpose::Proxy => &self.proxy,
@@ -108,16 +115,15 @@ impl Authorities {
         Ok(Authorities { verifier, purpose, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// The verified leaf; a chain that holds is checked once per connection, times at every call. A connection that is
-    /// older than these authorities is checked every time, and so is one that was refused: its clock may have been wrong.
+    /// The verified leaf; a chain that holds is checked once per connection and set of authorities, times at every call.
+    /// One that was refused is checked every time: its clock may have been wrong.
     pub(crate) fn verify(&self, peer: &Peer, now: Time) -> Result<Arc<Verified>, Refusal> {
         let known = peer.checked(self.purpose);
-        let verified = match known.get() {
+        let verified = match &*known.load() {
             Some(checked) if checked.by == self.id => checked.verified.clone(),
             _ => {
                 let verified = self.check(&peer.chain, now)?;
-                // kept by the first authorities that it holds for
-                let _ = known.set(Checked { by: self.id, verified: verified.clone() });
+                known.store(Some(Arc::new(Checked { by: self.id, verified: verified.clone() })));
                 verified
             }
         };

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::files::{self, Files};
 use crate::flags::{ServerFlags, Storage};
 use crate::kubeconfig::{self, Access};
-use crate::reload::Reloader;
+use crate::reload::{Reloader, Watched};
 use crate::signing::Authorities;
 
 /// What `up` adds to a server.
@@ -47,6 +47,8 @@ pub(crate) struct Running {
     loops: Vec<JoinHandle<()>>,
     shutdown: apiserver::server::Shutdown,
     stop_loops: tokio::sync::watch::Sender<bool>,
+    /// How long everything goes on once the end has begun.
+    delay: Duration,
     _lock: DataLock,
 }
 
@@ -87,6 +89,8 @@ impl Running {
         log_flags_without_effect(flags);
         let service_range = service_range(flags)?;
         let pki = make_pki(flags, &dir, &node, service_range)?;
+        // before the files are read: what changes from here on is noticed
+        let watched = Watched::new(flags);
         let signing = files::signing_key(flags, &dir)?;
         let authorities = Authorities::read(flags, &pki)?;
         let files = Files::read(flags, &pki, &signing)?;
@@ -102,6 +106,7 @@ impl Running {
             registry: assembled.registry.clone(),
             server: server.reload(),
             authorities: authorities.clone(),
+            watched,
         };
         let serving = tokio::spawn(server.serve(ends));
         let (stop_loops, _) = tokio::sync::watch::channel(false);
@@ -117,6 +122,7 @@ impl Running {
             loops: Vec::new(),
             shutdown,
             stop_loops,
+            delay: flags.shutdown_delay_duration,
             _lock: lock,
         };
         running.write_admin_kubeconfig()?;
@@ -134,10 +140,11 @@ impl Running {
         }
     }
 
-    /// Ends in order: `/readyz` fails at once; loops first, then the server, then the store.
+    /// Ends in order: `/readyz` fails at once while all goes on for the delay; then loops and requests end, then the store.
     pub(crate) async fn stop(self) {
         self.reloading.abort();
         self.shutdown.begin();
+        tokio::time::sleep(self.delay).await;
         self.stop_loops.send_replace(true);
         for task in self.loops {
             let _ = task.await;
@@ -199,7 +206,7 @@ async fn stopped(mut signal: tokio::sync::watch::Receiver<bool>) {
     let _ = signal.wait_for(|stop| *stop).await;
 }
 
-fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -> anyhow::Result<Pki> {
+pub(crate) fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -> anyhow::Result<Pki> {
     let mut server: Vec<String> = [
         "kubernetes",
         "kubernetes.default",
@@ -221,7 +228,7 @@ fn make_pki(flags: &ServerFlags, dir: &Path, node: &Node, range: (IpAddr, u8)) -
     Ok(Pki::ensure(&dir.join("pki"), &names)?)
 }
 
-fn parts(
+pub(crate) fn parts(
     flags: &ServerFlags,
     node: &Node,
     dir: &Path,

@@ -21,18 +21,25 @@ const SIGNERS: [&str; 4] = [
 
 /// By signer. Cheap to clone; all clones see a change.
 #[derive(Clone)]
-pub(crate) struct Authorities(Arc<RwLock<BTreeMap<&'static str, CertificateAuthority>>>);
+pub(crate) struct Authorities(Arc<RwLock<BySigner>>);
+
+/// What the files held at one moment.
+pub(crate) type BySigner = BTreeMap<&'static str, CertificateAuthority>;
 
 impl Authorities {
     pub(crate) fn read(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<Self> {
-        Ok(Authorities(Arc::new(RwLock::new(authorities(flags, pki)?))))
+        Ok(Authorities(Arc::new(RwLock::new(by_signer(flags, pki)?))))
     }
 
-    /// Reads the files again.
-    pub(crate) fn reread(&self, flags: &ServerFlags, pki: &Pki) -> anyhow::Result<()> {
-        let read = authorities(flags, pki)?;
-        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = read;
-        Ok(())
+    /// Signs with these from now on.
+    pub(crate) fn replace(&self, by_signer: BySigner) {
+        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = by_signer;
+    }
+
+    /// The certificate of the authority that signs for this signer.
+    #[cfg(test)]
+    pub(crate) fn certificate(&self, signer: &str) -> Option<String> {
+        self.locked().get(signer).map(|authority| authority.certificate().to_owned())
     }
 
     /// Which signers sign here.
@@ -47,7 +54,7 @@ impl Authorities {
         authority.sign_request(&CertificateRequest { request, usages, seconds, most }).map_err(|e| e.to_string())
     }
 
-    fn locked(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<&'static str, CertificateAuthority>> {
+    fn locked(&self) -> std::sync::RwLockReadGuard<'_, BySigner> {
         self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -72,7 +79,8 @@ pub(crate) fn files(flags: &ServerFlags) -> Vec<(&'static str, Pair<'_>)> {
     given.map(|(signer, certificate, key)| (signer, [certificate.as_ref(), key.as_ref()])).collect()
 }
 
-fn authorities(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<BTreeMap<&'static str, CertificateAuthority>> {
+/// Reads the files.
+pub(crate) fn by_signer(flags: &ServerFlags, pki: &Pki) -> anyhow::Result<BySigner> {
     let given = files(flags);
     let for_all = |authority: CertificateAuthority| SIGNERS.into_iter().map(|name| (name, authority.clone())).collect();
     match given.as_slice() {

@@ -133,6 +133,16 @@ async fn at_the_end_readiness_fails_while_requests_are_still_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_says_nothing_does_not_delay_the_end() {
+    let cluster = cluster().await;
+    let silent = tokio::net::TcpStream::connect(cluster.url().trim_start_matches("https://")).await.unwrap();
+    // connections are accepted in order: when this one is answered, the silent one is waited for
+    assert_eq!(code(&cluster, "/livez").await, 200);
+    tokio::time::timeout(Duration::from_secs(5), cluster.close()).await.expect("the server ends");
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_old_habit_gives_every_account_a_secret_that_goes_with_it() {
     let cluster = Builder::default().controllers().token_secrets().start().await.expect("the cluster starts");
     let api = cluster.admin();
