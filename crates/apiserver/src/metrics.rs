@@ -143,7 +143,8 @@ impl Metrics {
         self.tls_handshake_errors.reset();
         self.users.iter().for_each(Counter::reset);
         self.authentication.iter().chain(&self.authorization).for_each(Histogram::reset);
-        self.events.write().clear();
+        // not cleared: open watches go on counting there
+        self.events.read().values().for_each(|events| events.reset());
         self.terminations.lock().clear();
         self.deprecated.lock().clear();
     }
@@ -181,6 +182,12 @@ impl Metrics {
 
     fn add(&self, page: &mut Page) {
         self.requests.add(page);
+        page.number(
+            "counter",
+            "lanyard_requests_without_series_total",
+            "[ALPHA] Number of requests that were not counted because there were too many combinations of labels.",
+            self.requests.lost() as f64,
+        );
         let mut users = Family::counter(
             "authenticated_user_requests",
             "[ALPHA] Counter of authenticated requests broken out by username.",
@@ -441,6 +448,17 @@ mod tests {
             text.contains("authentication_duration_seconds_bucket{result=\"success\",le=\"16.384\"} 4\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn open_watches_are_counted_after_a_reset_too() {
+        let metrics = Metrics::default();
+        let watch = metrics.events("", "v1", "pods");
+        watch.observe(10);
+        metrics.reset();
+        assert_eq!(watch.read().count(), 0);
+        watch.observe(10);
+        assert_eq!(metrics.events("", "v1", "pods").read().count(), 1);
     }
 
     #[test]

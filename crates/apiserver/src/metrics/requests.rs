@@ -7,12 +7,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use meta::metrics::{Bins, Distribution, SHARDS, nanos, shard};
+use meta::metrics::{Bins, Counter, Distribution, SHARDS, nanos, shard};
 
 use super::text::{Family, Label, Page};
 
-/// Series per shard; further ones are not counted. Labels come from tables, so that clients cannot fill this.
-const SERIES: usize = 2048;
+/// Series per shard.
+const SERIES: usize = 8192;
+/// Places at which a series is looked for: a table that clients filled is not searched through at every request. What
+/// finds no place there is counted as lost.
+const PROBES: usize = 32;
 /// Codes of one series; the last place takes whatever does not fit.
 const CODES: usize = 12;
 
@@ -148,6 +151,7 @@ type Table = Box<[OnceLock<Box<Series>>]>;
 #[derive(Default)]
 pub(crate) struct Requests {
     tables: [OnceLock<Table>; SHARDS],
+    lost: Counter,
 }
 
 /// One finished request.
@@ -176,11 +180,11 @@ impl Requests {
         }
     }
 
-    /// The place of these labels, or the next free one; `None` when the table is full.
+    /// The place of these labels, or the next free one; `None` when all that are near are taken.
     fn series(&self, labels: &Labels<'_>) -> Option<&Series> {
         let table = self.tables[shard()].get_or_init(|| (0..SERIES).map(|_| OnceLock::new()).collect());
         let start = labels.hash();
-        for n in 0..SERIES {
+        for n in 0..PROBES {
             let place = &table[(start + n) % SERIES];
             let series = match place.get() {
                 Some(series) => series,
@@ -190,6 +194,7 @@ impl Requests {
                 return Some(series);
             }
         }
+        self.lost.inc();
         None
     }
 
@@ -199,6 +204,12 @@ impl Requests {
             series.latency.reset();
             series.sizes.reset();
         }
+        self.lost.reset();
+    }
+
+    /// How often a request was not counted for want of a place.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.get()
     }
 
     fn all(&self) -> impl Iterator<Item = &Series> {
@@ -357,13 +368,21 @@ mod tests {
     }
 
     #[test]
-    fn more_series_than_there_is_room_for_are_left_out() {
+    fn more_series_than_there_is_room_for_are_counted_as_lost() {
         let requests = Requests::default();
-        for n in 0..SERIES + 10 {
-            let resource = format!("r{n}");
-            requests.record_refused(&Labels { resource: &resource, ..GET }, 429);
-        }
-        assert_eq!(text(&requests).lines().filter(|l| !l.starts_with('#')).count(), SERIES);
+        let fill = |to: usize| {
+            for n in 0..to {
+                let resource = format!("r{n}");
+                requests.record_refused(&Labels { resource: &resource, ..GET }, 429);
+            }
+        };
+        fill(SERIES / 4);
+        assert_eq!(requests.lost(), 0);
+        requests.reset();
+        fill(SERIES + 10);
+        let counted: u64 = requests.sums().values().flat_map(|s| s.codes.values()).sum();
+        assert!(requests.lost() >= 10);
+        assert_eq!(counted + requests.lost(), SERIES as u64 + 10);
     }
 
     #[test]
