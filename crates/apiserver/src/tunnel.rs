@@ -40,20 +40,33 @@ pub(crate) async fn answer(call: &Call<'_>, extensions: http::Extensions) -> Res
 /// A Service without ready endpoints cannot be reached, whether it is there or not; one that has some is not proxied yet.
 fn service(call: &Call<'_>) -> Status {
     let a = call.passage.attributes();
-    // `name`, `name:port` or `scheme:name:port`
-    let parts: Vec<&str> = a.name.split(':').collect();
-    let name = if parts.len() == 3 { parts[1] } else { parts[0] };
+    let Some(name) = service_name(&a.name) else {
+        return Status::bad_request(format!("invalid service request {}", meta::goquote::quote(&a.name)));
+    };
     let slices = ResourceId::new("discovery.k8s.io", "endpointslices");
     let view = call.handler.registry.store().view();
     let ready = view.list(&slices, Some(&a.namespace)).any(|slice| {
-        let document = slice.document("EndpointSlice", "discovery.k8s.io/v1");
-        document["metadata"]["labels"]["kubernetes.io/service-name"].str() == name
-            && document["endpoints"].items().iter().any(|e| e["conditions"]["ready"].as_bool() != Some(false))
+        // only a slice of this Service is decoded
+        slice.labels.get("kubernetes.io/service-name").is_some_and(|of| of == name)
+            && slice.document("EndpointSlice", "discovery.k8s.io/v1")["endpoints"]
+                .items()
+                .iter()
+                .any(|e| e["conditions"]["ready"].as_bool() != Some(false))
     });
     match ready {
         true => Status::not_implemented("services/proxy is not built yet"),
         false => Status::unavailable(format!("no endpoints available for service {}", meta::goquote::quote(name))),
     }
+}
+
+/// Of `name`, `name:port` or `scheme:name:port`. `None`: it is none of them.
+fn service_name(id: &str) -> Option<&str> {
+    let parts: Vec<&str> = id.split(':').collect();
+    let name = match *parts.as_slice() {
+        [name] | [name, _] | ["" | "http" | "https", name, _] => name,
+        _ => return None,
+    };
+    (!name.is_empty()).then_some(name)
 }
 
 /// Where a pod's request goes.
@@ -382,6 +395,22 @@ mod tests {
             Err("a container name must be specified for pod p, choose one of: [i c c2]".into())
         );
         assert_eq!(check(&one, "container=zz"), Err("container zz is not valid for pod p".into()));
+    }
+
+    #[test]
+    fn a_service_is_named_alone_with_its_port_or_with_scheme_and_port() {
+        for (id, want) in [
+            ("a", Some("a")),
+            ("a:80", Some("a")),
+            ("http:a:web", Some("a")),
+            (":a:", Some("a")),
+            ("ftp:a:80", None),
+            ("a:b:c:d", None),
+            (":80", None),
+            ("https::80", None),
+        ] {
+            assert_eq!(service_name(id), want, "{id}");
+        }
     }
 
     #[test]
