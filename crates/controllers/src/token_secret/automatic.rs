@@ -60,6 +60,15 @@ impl AutomaticSecrets {
         Ok(false)
     }
 
+    /// The account as it is now, if it has no token yet. `None`: it has one, or another account has its name.
+    async fn still_without(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<Value>, Status> {
+        match self.api.get(&SERVICE_ACCOUNTS, namespace, name).await {
+            Ok(now) if now["metadata"]["uid"].str() == uid => Ok((!self.has_token(&now).await?).then_some(now)),
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(None),
+        }
+    }
+
     /// Adds the Secret to the account's list; when that is not to be, the Secret goes again.
     async fn list_or_remove(&self, mut account: Value, secret: &Value) -> Result<(), Status> {
         let metadata = &secret["metadata"];
@@ -77,12 +86,11 @@ impl AutomaticSecrets {
                 }
                 Err(error) => failure = Some(error),
             }
-            match self.api.get(&SERVICE_ACCOUNTS, &namespace, &account_name).await {
-                Ok(now) if now["metadata"]["uid"].str() == uid && !self.has_token(&now).await? => account = now,
-                Err(error) if !error.is_not_found() => return Err(error),
-                // another has the name, or a token already
-                _ => {
-                    failure = None;
+            match self.still_without(&namespace, &account_name, &uid).await {
+                Ok(Some(now)) => account = now,
+                // an unlisted token must not stay, whatever the reason
+                done => {
+                    failure = done.err();
                     break;
                 }
             }
