@@ -1,10 +1,13 @@
 //! The label that says on which day the token of a Secret was used last: written by the server itself, beside the
 //! request, once a day.
 
+use std::time::Duration;
+
 use document::Value;
 use gate::Passage;
 use meta::{Key, Status, Time};
 use store::{Effect, Precondition, Transaction, View, Write};
+use tokio::sync::Semaphore;
 
 use crate::Registry;
 use crate::write::seal;
@@ -12,19 +15,27 @@ use crate::write::seal;
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 const DAY: i64 = 86_400;
 
+/// Secrets that are being dated. There are no more at once, and one that cannot be dated keeps its place for a while: the
+/// tokens of others' Secrets, even bad ones, must not make work without end where nothing can be written.
+static DATING: Semaphore = Semaphore::const_new(8);
+const REST: Duration = Duration::from_secs(1);
+
 impl Registry {
     /// The server's own passage, with which it keeps what no request asks for. Given once, at start.
     pub fn act_as(&self, passage: Passage) {
         let _ = self.system.set(passage);
     }
 
-    /// Dates the Secret whose token was used. Does not wait; what fails is tried at the next use.
+    /// Dates the Secret whose token was used. Does not wait; what fails, or finds no place, is tried at a later use.
     pub fn note_used_secret(&self, key: &Key) {
         let Some(registry) = self.me.upgrade().filter(|r| is_due(&r.store.view(), key, Time::now())) else { return };
+        let Ok(place) = DATING.try_acquire() else { return };
         let key = key.clone();
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = registry.date_secret(&key).await {
                 tracing::debug!(?key, "the last use was not noted: {}", error.message);
+                tokio::time::sleep(REST).await;
             }
         });
     }
