@@ -1,5 +1,6 @@
 //! Warnings that upstream sends with an accepted write: deprecated fields and kinds. They never refuse.
 
+mod collision;
 mod pod;
 
 use document::Value;

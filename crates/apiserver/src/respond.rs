@@ -1,6 +1,7 @@
 //! Answers on the wire: one encoded body with its headers. JSON is spliced from stored bytes by the callers; YAML and
 //! protobuf are made from it here, so that every kind takes one path.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 
 use bytes::Bytes;
@@ -130,16 +131,39 @@ pub(crate) fn finish(mut reply: Reply, audit_id: HeaderValue, warnings: &[String
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     }
     headers.insert(HeaderName::from_static("audit-id"), audit_id);
-    let mut seen: Vec<&str> = Vec::new();
-    for warning in warnings {
-        if !seen.contains(&warning.as_str())
-            && let Ok(value) = HeaderValue::from_bytes(warning_header(warning).as_bytes())
-        {
-            seen.push(warning);
+    for warning in told(warnings) {
+        if let Ok(value) = HeaderValue::from_bytes(warning_header(warning).as_bytes()) {
             headers.append(WARNING, value);
         }
     }
     reply
+}
+
+/// Characters of all warnings of an answer, and how many are left of each when they are more.
+const WARNINGS: usize = 4 * 1024;
+const WARNING_CUT: usize = 256;
+
+/// The warnings that an answer carries: each once; when they are too long together, the beginnings of the first ones.
+fn told(warnings: &[String]) -> Vec<&str> {
+    let cut = |text: &str| text.char_indices().nth(WARNING_CUT).map_or(text.len(), |(at, _)| at);
+    let (mut seen, mut told) = (HashSet::new(), Vec::new());
+    let (mut written, mut cutting) = (0, false);
+    for warning in warnings.iter().filter(|w| !w.is_empty()) {
+        if cutting && written >= WARNINGS {
+            break;
+        }
+        if !seen.insert(warning) {
+            continue;
+        }
+        told.push(warning.as_str());
+        written += warning.chars().count();
+        if cutting || written > WARNINGS {
+            cutting = true;
+            told.iter_mut().for_each(|text| *text = &text[..cut(text)]);
+            written = told.iter().map(|text| text.chars().count()).sum();
+        }
+    }
+    told
 }
 
 /// `299 - "text"`, with quotes, backslashes and control characters made harmless.
@@ -170,6 +194,17 @@ mod tests {
         let warnings: Vec<_> = reply.headers().get_all(WARNING).iter().collect();
         assert_eq!(warnings, [r#"299 - "a \"b\"""#, r#"299 - "c d""#]);
         assert_eq!(reply.headers()[CACHE_CONTROL], "no-cache, private");
+    }
+
+    #[test]
+    fn warnings_are_cut_when_they_are_too_long_together() {
+        let long = |n: usize| format!("{n:03}{}", "ä".repeat(1021));
+        assert_eq!(told(&[long(0), long(1), String::new(), long(2), long(3)]), [long(0), long(1), long(2), long(3)]);
+        let many: Vec<String> = (0..5).map(long).chain(["short".into()]).chain((5..40_000).map(long)).collect();
+        let found = told(&many);
+        assert_eq!((found.len(), found[5]), (17, "short"));
+        assert!(found.iter().all(|w| *w == "short" || w.chars().count() == 256));
+        assert_eq!(told(&vec!["same".to_owned(); 40_000]), ["same"]);
     }
 
     #[test]

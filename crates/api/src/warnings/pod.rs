@@ -1,11 +1,12 @@
 //! Warnings of pods and pod templates, in upstream's order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use document::Value;
 use meta::goquote::quote;
 use meta::names;
 
+use super::collision::{self, Budget, File};
 use super::{claim_spec, fraction, old_label};
 use crate::strategy::app_armor_profile;
 use crate::validation::ip_warnings;
@@ -68,8 +69,9 @@ pub(super) fn pod(pod: &Value, at: &str, found: &mut Vec<String>) {
             container(one, spec, annotations, at, &format!("{at}spec.{list}[{n}]"), found);
         }
     }
-    ports(spec, at, found);
-    port_names(spec, at, found);
+    let ports = all_ports(spec, at);
+    collision::ports(&ports, found);
+    port_names(&ports, found);
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|n| n < 0) {
         let detail = "must be >= 0; negative values are invalid and will be treated as 1";
         found.push(format!("{at}spec.terminationGracePeriodSeconds: {detail}"));
@@ -152,11 +154,9 @@ fn volumes(spec: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// A file of a volume and where it comes from, as `(path, source)`.
-type File = (String, String);
-
 /// Files of a volume that hide each other.
 fn overlapping_paths(spec: &Value, found: &mut Vec<String>) {
+    let mut budget = Budget::new();
     for volume in spec["volumes"].items() {
         let name = quote(volume["name"].str());
         let simple = [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "", "")];
@@ -166,7 +166,7 @@ fn overlapping_paths(spec: &Value, found: &mut Vec<String>) {
             } else {
                 format!("{what} {}", quote(volume[kind][field].str()))
             };
-            overlaps(items(&volume[kind], ""), &name, &what, found);
+            collision::files(items(&volume[kind], ""), &name, &what, &mut budget, found);
         }
         let mut files = Vec::new();
         for source in volume["projected"]["sources"].items() {
@@ -175,7 +175,7 @@ fn overlapping_paths(spec: &Value, found: &mut Vec<String>) {
             }
             files.extend(projected(source));
         }
-        overlaps(files, &name, "Projected", found);
+        collision::files(files, &name, "Projected", &mut budget, found);
     }
 }
 
@@ -218,28 +218,6 @@ fn projected(source: &Value) -> Vec<File> {
     given.map(|(field, what)| (certificate[*field].str().to_owned(), (*what).to_owned())).collect()
 }
 
-fn overlaps(files: Vec<File>, volume: &str, what: &str, found: &mut Vec<String>) {
-    let text = |(path, source): &File| match source.as_str() {
-        "" => quote(path),
-        source => format!("{} ({source})", quote(path)),
-    };
-    let mut seen: Vec<File> = Vec::new();
-    for (path, source) in files {
-        let file = (path.trim_end_matches('/').to_owned(), source);
-        let within = |a: &str, b: &str| format!("{a}/").starts_with(&format!("{b}/"));
-        for other in seen.iter().filter(|o| !o.0.is_empty() && !file.0.is_empty()) {
-            if within(&other.0, &file.0) || within(&file.0, &other.0) {
-                found.push(format!(
-                    "volume {volume} ({what}): overlapping paths: {} with {}",
-                    text(&file),
-                    text(other)
-                ));
-            }
-        }
-        seen.push(file);
-    }
-}
-
 fn repeated(list: &Value, field: &str, at: &str, what: &str, found: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (n, item) in list.items().iter().enumerate() {
@@ -263,53 +241,19 @@ fn all_ports<'a>(spec: &'a Value, at: &str) -> Vec<(&'a Value, String)> {
     all
 }
 
-/// Ports of all containers that are the same or may be.
-fn ports(spec: &Value, at: &str, found: &mut Vec<String>) {
-    let all = all_ports(spec, at);
-    for (n, (port, path)) in all.iter().enumerate() {
-        let (ip, host) = (port["hostIP"].str(), port["hostPort"].as_i64().unwrap_or_default());
-        if !ip.is_empty() && host == 0 {
-            found.push(format!(
-                "{path}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{ip}}}",
-                port["name"].str(),
-                port["containerPort"].as_i64().unwrap_or_default(),
-                port["protocol"].str(),
-            ));
-        }
-        for (other, place) in &all[..n] {
-            found.extend(alike(port, other).map(|how| format!("{path}: {how} port definition with {place}")));
-        }
-    }
-}
-
-fn alike(port: &Value, other: &Value) -> Option<&'static str> {
-    if port["containerPort"] != other["containerPort"] || port["protocol"] != other["protocol"] {
-        return None;
-    }
-    let host = |p: &Value| (p["hostIP"].str().to_owned(), p["hostPort"].as_i64().unwrap_or_default());
-    let ((ip, number), (other_ip, other_number)) = (host(port), host(other));
-    if (&ip, number) == (&other_ip, other_number) {
-        Some("duplicate")
-    } else if number == 0 || other_number == 0 {
-        Some("overlapping")
-    } else {
-        (number == other_number && ip.is_empty() != other_ip.is_empty()).then_some("dangerously ambiguous")
-    }
-}
-
-fn port_names(spec: &Value, at: &str, found: &mut Vec<String>) {
-    let mut seen: Vec<(&str, String)> = Vec::new();
-    for (port, path) in all_ports(spec, at) {
+fn port_names(ports: &[(&Value, String)], found: &mut Vec<String>) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (port, path) in ports {
         let name = port["name"].str();
         if name.is_empty() {
             continue;
         }
-        match seen.iter().find(|(n, _)| *n == name) {
-            Some((_, first)) => found.push(format!(
+        match seen.get(name) {
+            Some(first) => found.push(format!(
                 "{path}: duplicate port name {} with {first}, services and probes that select ports by name will use {first}",
                 quote(name)
             )),
-            None => seen.push((name, path)),
+            None => drop(seen.insert(name, path)),
         }
     }
 }
