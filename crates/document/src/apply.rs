@@ -151,8 +151,7 @@ fn track(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) 
     let own = Id::new(write.manager, false, write.version, write.subresource);
     // the manager's own entry loses what the update takes, like every other, and gains it again
     take_over(&mut comparisons, managers, None);
-    let Changes { added, modified, .. } = comparisons.own();
-    let set = modified.clone().union(added).minus_below(&set_of(write.reset)).minus(&set_of(UNMANAGED));
+    let set = comparisons.own().touched.clone().minus_below(&set_of(write.reset)).minus(&set_of(UNMANAGED));
     if !set.is_empty() {
         let set = match managers.get(&own) {
             Some(before) => set.union(&before.set),
@@ -171,7 +170,7 @@ fn take_over(comparisons: &mut Comparisons<'_>, managers: &mut Managers, but: Op
         }
         let Some(changes) = comparisons.of(&entry.version) else { return false };
         let set = std::mem::take(&mut entry.set);
-        entry.set = set.minus(&changes.modified).minus(&changes.added).minus(&changes.removed);
+        entry.set = set.minus(&changes.all);
         !entry.set.is_empty()
     });
 }
@@ -272,8 +271,8 @@ fn conflicts(comparisons: &mut Comparisons<'_>, managers: &Managers, own: &Id) -
     others.sort_by(|a, b| a.id.cmp(&b.id));
     let mut all = Vec::new();
     for entry in others {
-        let Some(Changes { added, modified, .. }) = comparisons.of(&entry.version) else { continue };
-        for path in entry.set.intersect(&modified.clone().union(added)).paths() {
+        let Some(changes) = comparisons.of(&entry.version) else { continue };
+        for path in entry.set.intersect(&changes.touched).paths() {
             let field = path.iter().map(Element::to_string).collect();
             all.push(Conflict { manager: entry.id.shown(), field, path });
         }

@@ -3,6 +3,7 @@
 //! management; `Object`, the sealed bytes of one version. Which types there are is said by crate `api`.
 
 pub mod apply;
+mod by_value;
 pub mod decode;
 pub mod default;
 pub mod json;
@@ -14,6 +15,7 @@ pub mod schema;
 pub mod value;
 pub mod yaml;
 
+pub use by_value::ByValue;
 pub use decode::{DecodeError, Decoded, Problem, convert, decode};
 pub use normalize::{empty_maps, normalize, normalize_given};
 pub use object::{Object, Owner};

@@ -28,6 +28,16 @@ impl Node {
     pub(super) fn is_empty(&self) -> bool {
         !self.member && self.below.is_empty()
     }
+
+    /// Takes what the other has; false when nothing is left.
+    fn cut(&mut self, theirs: &Node, deep: bool) -> bool {
+        if deep && theirs.member {
+            return false;
+        }
+        self.member &= !theirs.member;
+        self.below = std::mem::take(&mut self.below).without(&theirs.below, deep);
+        !self.is_empty()
+    }
 }
 
 impl Set {
@@ -85,18 +95,15 @@ impl Set {
         self.without(other, true)
     }
 
+    /// Walks the smaller one: many small sets are cut by one that is big.
     fn without(mut self, other: &Set, deep: bool) -> Set {
+        if self.0.len() <= other.0.len() {
+            self.0.retain(|element, own| other.0.get(element).is_none_or(|theirs| own.cut(theirs, deep)));
+            return self;
+        }
         for (element, theirs) in &other.0 {
-            let Entry::Occupied(mut place) = self.0.entry(element.clone()) else { continue };
-            if deep && theirs.member {
-                place.remove();
-                continue;
-            }
-            let own = place.get_mut();
-            own.member &= !theirs.member;
-            own.below = std::mem::take(&mut own.below).without(&theirs.below, deep);
-            if own.is_empty() {
-                place.remove();
+            if self.0.get_mut(element).is_some_and(|own| !own.cut(theirs, deep)) {
+                self.0.remove(element);
             }
         }
         self
@@ -104,8 +111,9 @@ impl Set {
 
     pub fn intersect(&self, other: &Set) -> Set {
         let mut both = Set::default();
-        for (element, node) in &self.0 {
-            if let Some(theirs) = other.0.get(element) {
+        let (small, big) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
+        for (element, node) in &small.0 {
+            if let Some(theirs) = big.0.get(element) {
                 let member = node.member && theirs.member;
                 both.hang(element, Node { member, below: node.below.intersect(&theirs.below) });
             }
@@ -203,6 +211,19 @@ mod tests {
         assert_eq!(a.clone().minus(&b).encode(), doc!({"f:a": {"f:x": {}}, "f:b": {}}));
         assert_eq!(a.clone().minus_below(&b).encode(), doc!({"f:b": {}}));
         assert_eq!(a.intersect(&b).encode(), doc!({"f:a": {}}));
+    }
+
+    #[test]
+    fn a_set_is_cut_alike_whichever_is_the_bigger() {
+        let small = || set(doc!({"f:a": {}, "f:b": {".": {}, "f:x": {}}}));
+        let big = || set(doc!({"f:a": {".": {}, "f:y": {}}, "f:b": {"f:x": {}}, "f:c": {}, "f:d": {}}));
+        let check = |cut: Set, wanted: Value| assert_eq!(cut.encode(), wanted);
+        check(small().minus(&big()), doc!({"f:b": {}}));
+        check(small().minus_below(&big()), doc!({"f:b": {}}));
+        check(big().minus(&small()), doc!({"f:a": {"f:y": {}}, "f:c": {}, "f:d": {}}));
+        check(big().minus_below(&small()), doc!({"f:c": {}, "f:d": {}}));
+        check(small().intersect(&big()), doc!({"f:a": {}, "f:b": {"f:x": {}}}));
+        assert_eq!(small().intersect(&big()), big().intersect(&small()));
     }
 
     #[test]

@@ -40,29 +40,44 @@ impl Write<'_> {
     }
 }
 
+/// What differs in one version, put together once: many managers are held against it.
+pub(super) struct Compared {
+    /// What is new or changed.
+    pub(super) touched: Set,
+    /// That, and what is gone.
+    pub(super) all: Set,
+}
+
+impl From<Changes> for Compared {
+    fn from(changes: Changes) -> Self {
+        let touched = changes.modified.union(&changes.added);
+        Compared { all: changes.removed.union(&touched), touched }
+    }
+}
+
 /// What differs between two objects, in each version that somebody asks for.
 pub(super) struct Comparisons<'a> {
     write: &'a Write<'a>,
     live: &'a Value,
     new: &'a Value,
-    own: Changes,
-    others: BTreeMap<String, Option<Changes>>,
+    own: Compared,
+    others: BTreeMap<String, Option<Compared>>,
     empties: Empties,
 }
 
 impl<'a> Comparisons<'a> {
     pub(super) fn new(write: &'a Write<'a>, live: &'a Value, new: &'a Value, empties: Empties) -> Self {
         let own = without(compare(live, new, Shape::root(write.type_), empties), write.reset);
-        Comparisons { write, live, new, own, others: BTreeMap::new(), empties }
+        Comparisons { write, live, new, own: own.into(), others: BTreeMap::new(), empties }
     }
 
     /// In the version of the write.
-    pub(super) fn own(&self) -> &Changes {
+    pub(super) fn own(&self) -> &Compared {
         &self.own
     }
 
     /// `None` when the version is not served.
-    pub(super) fn of(&mut self, version: &str) -> Option<&Changes> {
+    pub(super) fn of(&mut self, version: &str) -> Option<&Compared> {
         if version == self.write.version {
             return Some(&self.own);
         }
@@ -73,11 +88,11 @@ impl<'a> Comparisons<'a> {
         self.others.get(version)?.as_ref()
     }
 
-    fn compare_in(&self, version: &str) -> Option<Changes> {
+    fn compare_in(&self, version: &str) -> Option<Compared> {
         let served = self.write.versions.find(version)?;
         let convert = |object| self.write.versions.convert(object, self.write.version, version);
         let changes = compare(&convert(self.live), &convert(self.new), Shape::root(served.type_), self.empties);
-        Some(without(changes, served.reset))
+        Some(without(changes, served.reset).into())
     }
 }
 

@@ -2,6 +2,7 @@
 //! may be negative, copying is limited.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::{PatchError, go_kind, unreadable};
 use crate::decode::decode_any;
@@ -26,29 +27,48 @@ pub fn json_patch(document: &mut Value, patch: &[u8]) -> Result<Vec<Problem>, Pa
     for operation in operations {
         apply(document, operation, &mut copied).map_err(PatchError::Unprocessable)?;
     }
-    for path in operations.iter().flat_map(|o| [o["path"].str(), o["from"].str()]) {
-        sort_along(document, path);
+    if !operations.is_empty() {
+        let mut visited = Visited::default();
+        for path in operations.iter().flat_map(|o| [o["path"].str(), o["from"].str()]) {
+            visited.add(path);
+        }
+        visited.sort(document);
     }
     Ok(problems)
 }
 
-/// Upstream encodes maps that a path has led through as Go maps.
-fn sort_along(document: &mut Value, path: &str) {
-    let mut at = document;
-    let mut parts = path.split('/').skip(1);
-    loop {
-        if let Value::Map(map) = at {
-            map.sort();
+/// Where paths have led through, as a tree: upstream encodes the maps there as Go maps.
+#[derive(Default)]
+struct Visited<'p>(HashMap<Cow<'p, str>, Visited<'p>>);
+
+impl<'p> Visited<'p> {
+    fn add(&mut self, path: &'p str) {
+        let mut at = self;
+        // no document is deeper
+        for part in path.split('/').skip(1).take(json::TREE_DEPTH) {
+            at = at.0.entry(unescape(part)).or_default();
         }
-        let Some(part) = parts.next() else { return };
-        let below = match at {
-            Value::Map(map) => map.get_mut(&unescape(part)),
-            Value::List(list) => part.parse::<usize>().ok().and_then(|n| list.get_mut(n)),
-            _ => None,
-        };
-        match below {
-            Some(below) => at = below,
-            None => return,
+    }
+
+    /// Sorts each map once.
+    fn sort(&self, value: &mut Value) {
+        match value {
+            Value::Map(map) => {
+                map.sort();
+                for (name, value) in map.iter_mut() {
+                    if let Some(visited) = self.0.get(name) {
+                        visited.sort(value);
+                    }
+                }
+            }
+            Value::List(list) => {
+                for (part, visited) in &self.0 {
+                    if let Some(item) = part.parse::<usize>().ok().and_then(|n| list.get_mut(n)) {
+                        visited.sort(item);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -310,6 +330,18 @@ mod tests {
             &many,
             PatchError::TooLarge("The allowed maximum operations in a JSON patch is 10000, got 10001".into()),
         );
+    }
+
+    #[test]
+    fn maps_that_paths_lead_through_are_sorted() {
+        let map = || doc!({"z": 1, "a~b": {"y": 1, "x": {"d": 1, "c": 2}}, "m": {"q": 1, "p": 2}});
+        let mut document = doc!({"o": (map()), "l": [(map()), (map())]});
+        let patch = br#"[{"op":"test","path":"/o/a~0b/y","value":1},{"op":"copy","from":"/l/01/m","path":"/o/m"}]"#;
+        json_patch(&mut document, patch).expect("applied");
+        let untouched = r#"{"z":1,"a~b":{"y":1,"x":{"d":1,"c":2}},"m":{"q":1,"p":2}}"#;
+        let to_m = r#"{"a~b":{"y":1,"x":{"d":1,"c":2}},"m":{"p":2,"q":1},"z":1}"#;
+        let to_both = r#"{"a~b":{"x":{"d":1,"c":2},"y":1},"m":{"p":2,"q":1},"z":1}"#;
+        assert_eq!(json::to_string(&document), format!(r#"{{"l":[{untouched},{to_m}],"o":{to_both}}}"#));
     }
 
     #[test]

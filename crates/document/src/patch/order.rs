@@ -1,9 +1,11 @@
 //! The order of merged lists: `$setElementOrder` before the order in the patch before the order of the original.
 
+use std::collections::HashMap;
+
 use super::strategic::{ELEMENT_ORDER, Member, go_type, internal, member, merge_list, no_merge_key, taken};
 use super::{PatchError, go_text};
 use crate::schema::Kind;
-use crate::{Map, Value};
+use crate::{ByValue, Map, Value};
 
 type Outcome<T> = Result<T, PatchError>;
 
@@ -120,25 +122,48 @@ pub(super) fn arrange(
             m.get(key).ok_or_else(|| no_merge_key(m, key))?;
         }
     }
+    let (known, of_patch, of_original) =
+        (Places::new(known, key), Places::new(patch_order, key), Places::new(original_order, key));
     let (mut from_patch, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|m| place(known, m, key).is_some());
-    from_patch.sort_by_key(|m| place(patch_order, m, key));
-    others.sort_by_key(|m| place(original_order, m, key));
-    Ok(woven(others, from_patch, original_order, key))
+        merged.into_iter().partition(|m| known.of(m).is_some());
+    from_patch.sort_by_cached_key(|m| of_patch.of(m));
+    others.sort_by_cached_key(|m| of_original.of(m));
+    Ok(woven(others, from_patch, &of_original))
 }
 
-fn place(list: &[Value], element: &Value, key: &str) -> Option<usize> {
-    list.iter().position(|l| if key.is_empty() { l == element } else { l.get(key) == element.get(key) })
+/// Where the elements of a list stand: those with a merge key by its value, others as a whole.
+pub(super) struct Places<'a> {
+    key: &'a str,
+    first: HashMap<Option<ByValue<'a>>, usize>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(list: &'a [Value], key: &'a str) -> Self {
+        let mut first = HashMap::with_capacity(list.len());
+        for (n, element) in list.iter().enumerate() {
+            first.entry(identity(element, key)).or_insert(n);
+        }
+        Places { key, first }
+    }
+
+    /// The first place of an element that is the same.
+    pub(super) fn of(&self, element: &Value) -> Option<usize> {
+        self.first.get(&identity(element, self.key)).copied()
+    }
+}
+
+fn identity<'a>(element: &'a Value, key: &str) -> Option<ByValue<'a>> {
+    if key.is_empty() { Some(ByValue(element)) } else { element.get(key).map(ByValue) }
 }
 
 /// Each of `left` goes before the first of `right` that stands behind it in the original.
-fn woven(left: Vec<Value>, right: Vec<Value>, original: &[Value], key: &str) -> Vec<Value> {
+fn woven(left: Vec<Value>, right: Vec<Value>, original: &Places<'_>) -> Vec<Value> {
     let mut out = Vec::with_capacity(left.len() + right.len());
     let mut left = left.into_iter().peekable();
     for r in right {
-        let behind = place(original, &r, key);
+        let behind = original.of(&r);
         while let Some(l) = left.peek() {
-            match (place(original, l, key), behind) {
+            match (original.of(l), behind) {
                 (Some(l_at), Some(r_at)) if l_at < r_at => out.extend(left.next()),
                 _ => break,
             }

@@ -1,11 +1,11 @@
 //! Strategic merge patch: lists merge by the keys of the type table, directives say what else is meant.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{PatchError, go_text, order, read_object};
 use crate::schema::{Kind, Shape};
 use crate::value::Members;
-use crate::{Field, Map, Problem, Type, Value};
+use crate::{ByValue, Field, Map, Problem, Type, Value};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -183,7 +183,8 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Outcome<()> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = || PatchError::BadRequest("invalid patch format of retainKeys".into());
     let Value::List(keys) = keys else { return Err(bad()) };
-    let kept = |name: &str| keys.iter().any(|k| k.as_str() == Some(name));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let kept = |name: &str| keys.contains(name);
     let directive = |name: &str| name.starts_with(DELETE_FROM) || name.starts_with(ELEMENT_ORDER);
     if patch.iter().any(|(name, value)| !value.is_null() && !directive(name) && !kept(name)) {
         return Err(bad());
@@ -204,7 +205,8 @@ pub(super) fn merge_list(
     }
     let maps = order::are_maps(&original, &patch)?;
     if !maps && deletes {
-        return Ok(original.into_iter().filter(|v| !patch.contains(v)).collect());
+        let gone: HashSet<ByValue<'_>> = patch.iter().map(ByValue).collect();
+        return Ok(original.into_iter().filter(|v| !gone.contains(&ByValue(v))).collect());
     }
     if !maps {
         let before = original.clone();
@@ -220,16 +222,24 @@ pub(super) fn merge_list(
         _ => Kind::Any,
     };
     let mut merged = original.clone();
+    // merging an element does not change its key
+    let mut places: HashMap<ByValue<'_>, usize> = HashMap::with_capacity(original.len());
+    for (n, value) in original.iter().enumerate().filter_map(|(n, o)| Some((n, o.get(member.key)?))) {
+        places.entry(ByValue(value)).or_insert(n);
+    }
     for element in &patch {
         let Value::Map(new) = element else { continue };
         let value = new.get(member.key).ok_or_else(|| no_merge_key(new, member.key))?;
-        match merged.iter_mut().find(|m| m.get(member.key) == Some(value)) {
-            Some(found) => {
-                if let Value::Map(old) = found.take() {
-                    *found = Value::Map(merge_map(old, new.clone(), item)?);
+        match places.get(&ByValue(value)) {
+            Some(n) => {
+                if let Value::Map(old) = merged[*n].take() {
+                    merged[*n] = Value::Map(merge_map(old, new.clone(), item)?);
                 }
             }
-            None => merged.push(element.clone()),
+            None => {
+                places.insert(ByValue(value), merged.len());
+                merged.push(element.clone());
+            }
         }
     }
     order::arrange(merged, &patch, &patch, &original, member.key)
@@ -239,38 +249,89 @@ pub(super) fn merge_list(
 fn special_elements(mut original: Vec<Value>, patch: Vec<Value>, key: &str) -> Outcome<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::with_capacity(patch.len());
     let mut replace = false;
-    for element in patch {
-        let Value::Map(map) = &element else { continue };
+    let mut deleted = HashSet::new();
+    for element in &patch {
+        let Value::Map(map) = element else { continue };
         let Some(directive) = map.get(DIRECTIVE) else {
-            plain.push(element);
+            plain.push(element.clone());
             continue;
         };
         match directive.str() {
             "delete" => {
-                let value = map.get(key).ok_or_else(|| no_merge_key(map, key))?;
-                original.retain(|o| o.get(key) != Some(value));
+                deleted.insert(ByValue(map.get(key).ok_or_else(|| no_merge_key(map, key))?));
             }
             "replace" => replace = true,
             "merge" => return Err(internal("merging lists cannot yet be specified in the patch")),
             _ => return Err(bad_patch_type(directive, map)),
         }
     }
+    original.retain(|o| o.get(key).is_none_or(|value| !deleted.contains(&ByValue(value))));
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }
 
 /// Upstream's way: a repeated item is replaced by the last one of the list.
 fn deduplicated(mut list: Vec<Value>) -> Vec<Value> {
+    let (mut alike, mut places) = alike(&list);
     let mut i = 0;
-    while i + 1 < list.len() {
-        let mut j = i + 1;
-        while j < list.len() {
-            if list[i] == list[j] {
-                list.swap_remove(j);
-            } else {
-                j += 1;
+    while i < list.len() {
+        while let Some(&again) = places[alike[i]].range(i + 1..).next() {
+            let last = list.len() - 1;
+            places[alike[again]].remove(&again);
+            if again != last {
+                places[alike[last]].remove(&last);
+                places[alike[last]].insert(again);
             }
+            list.swap_remove(again);
+            alike.swap_remove(again);
         }
         i += 1;
     }
     list
+}
+
+/// For each item the number of its value, and for each such number the places where the value stands.
+fn alike(list: &[Value]) -> (Vec<usize>, Vec<BTreeSet<usize>>) {
+    let mut numbers = HashMap::with_capacity(list.len());
+    let mut places: Vec<BTreeSet<usize>> = Vec::new();
+    let mut alike = Vec::with_capacity(list.len());
+    for (n, value) in list.iter().enumerate() {
+        let number = *numbers.entry(ByValue(value)).or_insert(places.len());
+        if number == places.len() {
+            places.push(BTreeSet::new());
+        }
+        places[number].insert(n);
+        alike.push(number);
+    }
+    (alike, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As upstream does it, word for word.
+    fn plainly(mut list: Vec<Value>) -> Vec<Value> {
+        let mut i = 0;
+        while i + 1 < list.len() {
+            let mut j = i + 1;
+            while j < list.len() {
+                if list[i] == list[j] {
+                    list.swap_remove(j);
+                } else {
+                    j += 1;
+                }
+            }
+            i += 1;
+        }
+        list
+    }
+
+    #[test]
+    fn repeated_items_go_as_they_do_upstream() {
+        let (length, values) = (7, 3_usize);
+        for seed in 0..values.pow(length) {
+            let list: Vec<Value> = (0..length).map(|n| Value::Int((seed / values.pow(n) % values) as i64)).collect();
+            assert_eq!(deduplicated(list.clone()), plainly(list.clone()), "{list:?}");
+        }
+    }
 }
