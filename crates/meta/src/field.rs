@@ -1,5 +1,6 @@
 //! Field errors: where in an object, what is wrong, in upstream's `field.Error` texts.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::goquote::quote;
@@ -211,13 +212,9 @@ impl fmt::Display for Error {
 
 /// Many errors in one text: `[a, b]`; one stands alone; a text that occurs twice is printed once.
 pub fn aggregate(errors: &[Error]) -> String {
-    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-    for error in errors {
-        let text = error.to_string();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+    let mut seen = HashSet::with_capacity(errors.len());
+    let mut texts: Vec<String> = errors.iter().map(Error::to_string).collect();
+    texts.retain(|text| seen.insert(text.clone()));
     if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }
 }
 

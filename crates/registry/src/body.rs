@@ -1,11 +1,13 @@
 //! Bodies: which kind may stand where, decoding along its type, defaults, and patches, with upstream's refusals.
 
+use std::collections::HashSet;
+
 use api::ResourceType;
 use api::resource::Subresource;
 use bytes::Bytes;
 use document::decode::Problem;
 use document::default::Step;
-use document::{Type, Value};
+use document::{ByValue, Type, Value};
 use meta::field::Error;
 use meta::{GroupKind, GroupVersion, GroupVersionKind, Status};
 
@@ -169,9 +171,10 @@ pub(crate) fn settle(row: &ResourceType, value: &mut Value) -> Vec<String> {
 
 /// Errors about a map that was there and empty show `{}`, not `null`.
 pub(crate) fn with_empty_maps(mut errors: Vec<Error>, empty_maps: &[String]) -> Vec<Error> {
+    let empty_maps: HashSet<&str> = empty_maps.iter().map(String::as_str).collect();
     for error in &mut errors {
         let shown = error.body.strip_prefix("Invalid value: null");
-        if let Some(rest) = shown.filter(|_| empty_maps.contains(&error.path.to_string())) {
+        if let Some(rest) = shown.filter(|_| empty_maps.contains(error.path.to_string().as_str())) {
             error.body = format!("Invalid value: {{}}{rest}");
         }
     }
@@ -181,12 +184,12 @@ pub(crate) fn with_empty_maps(mut errors: Vec<Error>, empty_maps: &[String]) -> 
 /// Drops owners that are named twice, and says so.
 fn single_owners(value: &mut Value, when: &str) -> Option<String> {
     let owners = value["metadata"]["ownerReferences"].items();
-    let (mut kept, mut twice): (Vec<Value>, Vec<&str>) = (Vec::new(), Vec::new());
+    let (mut seen, mut kept, mut twice) = (HashSet::new(), Vec::new(), Vec::new());
     for owner in owners {
-        if kept.contains(owner) {
-            twice.push(owner["uid"].str());
-        } else {
+        if seen.insert(ByValue(owner)) {
             kept.push(owner.clone());
+        } else {
+            twice.push(owner["uid"].str());
         }
     }
     if twice.is_empty() {

@@ -1,9 +1,9 @@
 //! Limits and classes: LimitRange, ResourceQuota, PriorityClass, RuntimeClass, Lease, PodDisruptionBudget,
 //! APIService.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use document::Value;
+use document::{ByValue, Value};
 use meta::field::{Error, Path, Shown};
 use meta::names;
 
@@ -168,15 +168,14 @@ fn scope_selector(check: &mut Check, spec: &Value, path: &Path) {
     const FIXED: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
     let at = path.child("scopeSelector").child("matchExpressions");
     let expressions = spec["scopeSelector"]["matchExpressions"].items();
+    let selector = super::internal::shown_as(&spec["scopeSelector"], "io.k8s.api.core.v1.ScopeSelector");
+    let (mut misapplied, mut whole) = (Misapplied::new(spec), Whole::new(&at, selector));
     for expression in expressions {
         let (scope, operator) = (expression["scopeName"].str(), expression["operator"].str());
         if !SCOPES.contains(&scope) {
             check.invalid(&at.child("scopeName"), scope, "unsupported scope");
         }
-        for _ in misapplied(scope, spec) {
-            let selector = super::internal::shown_as(&spec["scopeSelector"], "io.k8s.api.core.v1.ScopeSelector");
-            check.invalid(&at, selector, "unsupported scope applied to resource");
-        }
+        whole.invalid(check, misapplied.times(scope), "unsupported scope applied to resource");
         let values = expression["values"].items();
         let fixed = ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"];
         if fixed.contains(&scope) && operator != "Exists" {
@@ -228,29 +227,70 @@ fn is_quota_resource(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
-/// Standard names of `spec.hard` that a scope says nothing about.
-fn misapplied<'a>(scope: &str, spec: &'a Value) -> Vec<&'a str> {
+/// How many standard names of `spec.hard` a scope says nothing about.
+fn misapplied(scope: &str, spec: &Value) -> usize {
     const COMPUTE: [&str; 7] =
         ["pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
     let fits: &[&str] = match scope {
         "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => &COMPUTE,
         "BestEffort" => &["pods"],
         "VolumeAttributesClass" => &["persistentvolumeclaims", "requests.storage"],
-        _ => return Vec::new(),
+        _ => return 0,
     };
     let names = spec["hard"].members().map(|(name, _)| name);
-    names.filter(|name| is_quota_resource(name) && !fits.contains(name)).collect()
+    names.filter(|name| is_quota_resource(name) && !fits.contains(name)).count()
+}
+
+/// What `misapplied` has counted, per scope.
+struct Misapplied<'a> {
+    spec: &'a Value,
+    times: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Misapplied<'a> {
+    fn new(spec: &'a Value) -> Self {
+        Misapplied { spec, times: BTreeMap::new() }
+    }
+
+    fn times(&mut self, scope: &'a str) -> usize {
+        *self.times.entry(scope).or_insert_with(|| misapplied(scope, self.spec))
+    }
+}
+
+/// Errors that each show a whole list: told as often as upstream tells them while that is little, then once each.
+struct Whole<'a> {
+    path: &'a Path,
+    shown: Shown,
+    /// Bytes that may still be shown.
+    left: usize,
+    told: BTreeSet<&'static str>,
+}
+
+impl<'a> Whole<'a> {
+    fn new(path: &'a Path, shown: Shown) -> Self {
+        Whole { path, shown, left: 1 << 20, told: BTreeSet::new() }
+    }
+
+    fn invalid(&mut self, check: &mut Check, times: usize, detail: &'static str) {
+        for _ in 0..times {
+            let size = self.shown.0.len() + detail.len();
+            if self.left < size && self.told.contains(detail) {
+                return;
+            }
+            self.left = self.left.saturating_sub(size);
+            self.told.insert(detail);
+            check.invalid(self.path, self.shown.clone(), detail);
+        }
+    }
 }
 
 fn scopes(check: &mut Check, spec: &Value, at: &Path) {
     let list = &spec["scopes"];
+    let (mut misapplied, mut whole) = (Misapplied::new(spec), Whole::new(at, shown(list)));
     for scope in list.items() {
-        if !SCOPES.contains(&scope.str()) {
-            check.invalid(at, shown(list), "unsupported scope");
-        }
-        for _ in misapplied(scope.str(), spec) {
-            check.invalid(at, shown(list), "unsupported scope applied to resource");
-        }
+        let unknown = !SCOPES.contains(&scope.str());
+        whole.invalid(check, usize::from(unknown), "unsupported scope");
+        whole.invalid(check, misapplied.times(scope.str()), "unsupported scope applied to resource");
     }
     let has = |name: &str| list.items().iter().any(|s| s.str() == name);
     for _ in CONFLICTS.iter().filter(|(a, b)| has(a) && has(b)) {
@@ -308,6 +348,7 @@ pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
     let (scheduling, path) = (&object["scheduling"], Path::root("scheduling"));
     check.labels(&path.child("nodeSelector"), &scheduling["nodeSelector"]);
     let list = scheduling["tolerations"].items();
+    let mut seen = HashSet::new();
     for (n, toleration) in list.iter().enumerate() {
         let one = Value::list([toleration.clone()]);
         let before = check.errors.len();
@@ -316,7 +357,7 @@ pub(super) fn runtime_class(object: &Value) -> Vec<Error> {
             let at = error.path.to_string().replacen("[0]", &format!("[{n}]"), 1);
             error.path = Path::from(at.as_str());
         }
-        if list[..n].contains(toleration) {
+        if !seen.insert(ByValue(toleration)) {
             let value = super::internal::shown_as(toleration, "io.k8s.api.core.v1.Toleration");
             check.push(Error::duplicate(&path.child("tolerations").index(n), value));
         }
@@ -441,4 +482,29 @@ pub(super) fn api_service(object: &Value) -> Vec<Error> {
         check.invalid(&path.child("insecureSkipTLSVerify"), true, "may not be true if caBundle is present");
     }
     check.errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use document::doc;
+
+    fn scopes_of(scopes: Vec<Value>) -> Vec<Error> {
+        let mut check = Check::default();
+        quota_spec(&mut check, &doc!({"hard": {"pods": "1", "services": "1"}, "scopes": (Value::List(scopes))}));
+        check.errors
+    }
+
+    #[test]
+    fn each_wrong_scope_shows_the_list_until_that_is_too_much() {
+        let wrong = |n: usize| Value::from(format!("{n:0100}"));
+        let two = scopes_of(vec![wrong(1), wrong(2), "Terminating".into()]);
+        assert_eq!(two.len(), 3);
+        assert_eq!(two[0], two[1]);
+        let mut many: Vec<Value> = (0..5000).map(wrong).collect();
+        many.push("Terminating".into());
+        let found = scopes_of(many);
+        assert!((2..10).contains(&found.len()), "{}", found.len());
+        assert!(found.last().is_some_and(|e| e.body.ends_with("unsupported scope applied to resource")));
+    }
 }

@@ -418,7 +418,7 @@ pub(super) fn provisioner(check: &mut Check, name: &str, path: &Path) {
 
 /// Terms of labels of nodes; no key, value or term is said twice.
 fn topologies(check: &mut Check, list: &Value) {
-    let mut terms: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let mut terms: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::new();
     for (at, term) in each(list, &Path::root("allowedTopologies")) {
         let mut this: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let at = at.child("matchLabelExpressions");
@@ -438,10 +438,9 @@ fn topologies(check: &mut Check, list: &Value) {
                 check.push(Error::duplicate(&at.child("key"), key));
             }
         }
-        if this.is_empty() || terms.contains(&this) {
+        if this.is_empty() || !terms.insert(this) {
             check.push(Error::duplicate(&at, ""));
         }
-        terms.push(this);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Deployments, ReplicaSets, ReplicationControllers, DaemonSets, StatefulSets, ControllerRevisions and PodTemplates.
 
+use std::collections::{HashMap, HashSet};
+
 use document::Value;
 use meta::field::{Error, Path, Shown};
 use meta::names;
@@ -18,15 +20,16 @@ pub(super) fn selects(selector: &Value, labels: &Value) -> Option<bool> {
     let wrong = |key: &str, values: &[Value]| {
         !names::label_key(key).is_empty() || values.iter().any(|v| !names::label_value(v.str()).is_empty())
     };
+    let labels: HashMap<&str, &Value> = labels.members().collect();
     let mut all = true;
     for (key, value) in selector["matchLabels"].members() {
         if wrong(key, std::slice::from_ref(value)) {
             return None;
         }
-        all &= labels.get(key) == Some(value);
+        all &= labels.get(key) == Some(&value);
     }
     for expression in selector["matchExpressions"].items() {
-        let value = labels.get(expression["key"].str());
+        let value = labels.get(expression["key"].str()).copied();
         let listed = expression["values"].items();
         if wrong(expression["key"].str(), listed) {
             return None;
@@ -366,14 +369,15 @@ fn with_claims(spec: &Value) -> Value {
     pod.remove("subdomain");
     pod.remove("hostname");
     if !claims.is_empty() {
-        let mut volumes: Vec<Value> = Vec::new();
+        let (mut volumes, mut seen): (Vec<Value>, HashSet<&str>) = (Vec::new(), HashSet::new());
+        let names: HashSet<Option<&str>> = claims.iter().map(|c| c["metadata"]["name"].as_str()).collect();
         for claim in claims {
             let name = claim["metadata"]["name"].str();
-            if !volumes.iter().any(|v| v["name"].str() == name) {
+            if seen.insert(name) {
                 volumes.push(document::doc!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
             }
         }
-        let own = pod["volumes"].items().iter().filter(|v| !claims.iter().any(|c| c["metadata"]["name"] == v["name"]));
+        let own = pod["volumes"].items().iter().filter(|v| !names.contains(&v["name"].as_str()));
         volumes.extend(own.cloned());
         pod.set("volumes", volumes);
     }

@@ -157,6 +157,8 @@ fn whole_pages(check: &mut Check, name: &str, amount: &Value, path: &Path) {
 
 fn claim_names(check: &mut Check, list: &Value, claims: &BTreeSet<&str>, path: &Path) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
+    // names in `seen` that stand there with a request
+    let mut requested: BTreeSet<String> = BTreeSet::new();
     for (at, claim) in each(list, path) {
         let (name, request) = (claim["name"].str(), claim["request"].str());
         if name.is_empty() {
@@ -172,9 +174,10 @@ fn claim_names(check: &mut Check, list: &Value, claims: &BTreeSet<&str>, path: &
             }
             if !seen.insert(key.clone()) {
                 check.push(Error::duplicate(&at, &key));
-            } else if request.is_empty() && seen.iter().any(|k| k.split_once('/').is_some_and(|(n, _)| n == name)) {
+            } else if request.is_empty() && requested.contains(name) {
                 check.push(Error::duplicate(&at, name));
             }
+            requested.extend(key.split_once('/').map(|(name, _)| name.to_owned()));
         }
         if !claims.contains(name) {
             let known: Vec<&str> = claims.iter().copied().collect();
@@ -230,21 +233,21 @@ fn aggregate(spec: &Value, part: &str, name: &str) -> Option<i128> {
     let of = |container: &Value| nano(&container["resources"][part][name]);
     let mut running: Option<i128> = None;
     let mut starting: Option<i128> = None;
-    let (mut sidecars, mut any) = (0, false);
+    let (mut sidecars, mut any) = (0_i128, false);
     for container in spec["initContainers"].items() {
         let Some(amount) = of(container) else { continue };
         any = true;
         if container["restartPolicy"].str() == "Always" {
-            sidecars += amount;
+            sidecars = sidecars.saturating_add(amount);
             starting = starting.max(Some(sidecars));
         } else {
-            starting = starting.max(Some(sidecars + amount));
+            starting = starting.max(Some(sidecars.saturating_add(amount)));
         }
     }
     for amount in spec["containers"].items().iter().filter_map(of) {
-        running = Some(running.unwrap_or_default() + amount);
+        running = Some(running.unwrap_or_default().saturating_add(amount));
     }
-    let running = running.map(|sum| sum + sidecars).or_else(|| any.then_some(sidecars));
+    let running = running.map(|sum| sum.saturating_add(sidecars)).or_else(|| any.then_some(sidecars));
     running.max(starting)
 }
 
@@ -252,4 +255,19 @@ fn aggregate(spec: &Value, part: &str, name: &str) -> Option<i128> {
 fn plain(name: &str, nanos: i128) -> String {
     let milli = nanos / 1_000_000;
     if name == "cpu" && milli % 1000 != 0 { format!("{milli}m") } else { (nanos / 1_000_000_000).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use document::doc;
+
+    #[test]
+    fn sums_of_containers_end_at_the_greatest_number() {
+        let container = || doc!({"restartPolicy": "Always", "resources": {"requests": {"cpu": "1e29"}}});
+        let twice = || doc!([(container()), (container())]);
+        for spec in [doc!({"containers": (twice())}), doc!({"initContainers": (twice()), "containers": (twice())})] {
+            assert_eq!(aggregate(&spec, "requests", "cpu"), Some(i128::MAX));
+        }
+    }
 }

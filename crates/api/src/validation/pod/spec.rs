@@ -1,6 +1,6 @@
 //! The pod spec, also of templates, in upstream's order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use document::Value;
 use meta::field::{Error, Path};
@@ -67,12 +67,14 @@ pub(in crate::validation) fn pod_spec(check: &mut Check, spec: &Value, path: &Pa
 
 /// Variables come from files of volumes that belong to the pod alone.
 fn environment_files(check: &mut Check, spec: &Value, path: &Path) {
+    // of equal names, the last one
+    let volumes: HashMap<&str, &Value> = spec["volumes"].items().iter().map(|v| (v["name"].str(), v)).collect();
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (at, container) in each(&spec[list], &path.child(list)) {
             for (at, variable) in each(&container["env"], &at.child("env")) {
                 let Some(file) = variable["valueFrom"].get("fileKeyRef").filter(|f| !f.is_null()) else { continue };
                 let (name, at) = (file["volumeName"].str(), at.child("valueFrom.fileKeyRef.volumeName"));
-                match spec["volumes"].items().iter().rev().find(|v| v["name"].str() == name) {
+                match volumes.get(name) {
                     None => check.push(Error::not_found(&at, name)),
                     Some(volume) if volume["emptyDir"].is_null() => {
                         check.invalid(&at, name, "referenced volume must be of type emptyDir");
