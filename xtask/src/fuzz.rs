@@ -63,7 +63,12 @@ fn fuzz(name: &str, words: &str, seconds: u32) -> Result<()> {
     let (corpus, seeds) = (shown(&corpus), shown(&root.join("fuzz/seeds").join(name)));
     let time = format!("-max_total_time={seconds}");
     let dictionary = format!("-dict={}", shown(&root.join(format!("fuzz/dictionaries/{words}.dict"))));
-    let mut args = vec!["fuzz", "run", name, &corpus, &seeds, "--", &time, "-print_final_stats=1"];
+    let mut args = vec!["fuzz", "run", name];
+    // only this one needs the server around it
+    if name == "path" {
+        args.extend(["--features", "http-server"]);
+    }
+    args.extend([&*corpus, &seeds, "--", &time, "-print_final_stats=1"]);
     args.extend(LIMITS);
     if !words.is_empty() {
         args.push(&dictionary);
