@@ -43,7 +43,12 @@ fn count(opened: &Opened) -> usize {
 /// The refusal, if it is one that says which file.
 fn refused(outcome: Result<Opened, OpenError>, place: &str) -> Option<usize> {
     match outcome {
-        Ok(opened) => Some(count(&opened)),
+        Ok(opened) => {
+            let found = count(&opened);
+            // the folder is left as a server leaves it, before anybody copies it
+            opened.store.close();
+            Some(found)
+        }
         Err(error) => {
             let text = error.to_string();
             assert!(text.contains(FILE), "{place}: {text}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use document::Object;
@@ -70,7 +70,7 @@ pub(crate) fn hasty() -> (Options, Tidying) {
 
 impl Opened {
     pub(crate) fn new(folder: &Path, options: Options, tidying: Tidying) -> Result<Opened, OpenError> {
-        let log = Sqlite::open_with(folder.join(FILE), tidying)?;
+        let log = unlocked(folder, tidying)?;
         let (store, writer) = Store::open(Box::new(log), Arc::new(reseal), options)?;
         Ok(Opened { store, writer })
     }
@@ -91,6 +91,17 @@ impl Opened {
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let object = self.store.view().get(&key(name))?;
         Some(String::from_utf8_lossy(&object.bytes).into_owned())
+    }
+}
+
+/// A process that another test starts holds our lock between its fork and its exec.
+fn unlocked(folder: &Path, tidying: Tidying) -> Result<Sqlite, OpenError> {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Sqlite::open_with(folder.join(FILE), tidying) {
+            Err(OpenError::InUse(_)) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+            opened => return opened,
+        }
     }
 }
 
