@@ -144,7 +144,66 @@ fn with_token(mut secret: Value, sign: &SignLegacyToken) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use client::{Answer, Call, ListOptions, ListResult, Resource, Scope, Transport, Verb, WatchStream};
+    use futures::future::BoxFuture;
+
     use super::*;
+
+    /// Every update loses its race, and what is then read of the account's list is an error.
+    #[derive(Clone, Default)]
+    struct Unlucky(Arc<Mutex<Vec<String>>>);
+
+    impl Transport for Unlucky {
+        fn call(&self, call: Call) -> Answer {
+            let answer = match call.verb {
+                Verb::Update => Err(Status::new(409, "Conflict", "conflict", None)),
+                Verb::Get if call.resource == SERVICE_ACCOUNTS => Ok(account()),
+                Verb::Delete => {
+                    self.0.lock().unwrap().push(call.name);
+                    Ok(Value::Null)
+                }
+                _ => Err(Status::internal("no luck")),
+            };
+            Box::pin(std::future::ready(answer))
+        }
+
+        fn list(
+            &self,
+            _: &Resource,
+            _: Option<&str>,
+            _: &ListOptions,
+        ) -> BoxFuture<'static, Result<ListResult, Status>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn watch(
+            &self,
+            _: &Resource,
+            _: Option<&str>,
+            _: &ListOptions,
+            _: meta::Revision,
+        ) -> BoxFuture<'static, Result<WatchStream, Status>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn account() -> Value {
+        doc!({"metadata": {"name": "a", "namespace": "n", "uid": "u"}, "secrets": [{"name": "listed"}]})
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_could_not_be_listed_goes_again_after_an_error_too() {
+        let transport = Unlucky::default();
+        let api = Api::new(transport.clone());
+        let accounts = Informer::start(&api, Scope::all(SERVICE_ACCOUNTS), |_| ());
+        let secrets = AutomaticSecrets { api, root_ca: "ca".into(), sign: Arc::new(|_| None), accounts };
+        let made = doc!({"metadata": {"name": "a-token-x", "namespace": "n", "uid": "s"}});
+        let failure = secrets.list_or_remove(account(), &made).await.unwrap_err();
+        assert!(failure.message.contains("no luck"), "{}", failure.message);
+        assert_eq!(*transport.0.lock().unwrap(), ["a-token-x"]);
+    }
 
     #[test]
     fn a_secret_is_of_the_account_that_it_names() {
