@@ -41,8 +41,22 @@ pub fn is_storage_version(row: &'static ResourceType) -> bool {
 
 /// The object in the version of another row that serves the same objects; `None` when they do not.
 pub fn convert(from: &'static ResourceType, to: &'static ResourceType, object: &Value) -> Option<Value> {
-    let related = !from.storage.is_empty() && from.storage == to.storage;
-    related.then(|| convert::between(from, to, object.clone()))
+    are_same_objects(from, to).then(|| convert::between(from, to, object.clone()))
+}
+
+/// Do these rows serve the same objects, in two versions?
+pub fn are_same_objects(a: &ResourceType, b: &ResourceType) -> bool {
+    !a.storage.is_empty() && a.storage == b.storage
+}
+
+/// The object as validation looks at it: upstream's internal form has what an older version keeps in annotations.
+pub(crate) fn internal<'a>(row: &ResourceType, object: &'a Value) -> std::borrow::Cow<'a, Value> {
+    if row.kind != "HorizontalPodAutoscaler" || row.version != "v1" {
+        return std::borrow::Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    autoscaler::to_v2(&mut object);
+    std::borrow::Cow::Owned(object)
 }
 
 /// Upstream converts each body to its internal form and back: what that changes even in the same version.

@@ -53,6 +53,8 @@ pub fn prepare_create(resource: &ResourceType, object: &mut Value, context: &Con
         ("apiregistration.k8s.io", "apiservices") => core::local_api_service(object, context),
         ("apps", "daemonsets") => core::create_daemon_set(object),
         ("apps", "statefulsets") => core::claim_templates(object),
+        // the status that rides in annotations goes as the rest of it
+        ("autoscaling", _) => crate::stored::keep_carried(resource, "", object, &Value::Null),
         _ => {}
     }
 }

@@ -120,7 +120,7 @@ pub fn patch(
             let apply = if kind == PatchKind::Json { document::patch::json_patch } else { document::patch::merge };
             let problems = apply(&mut tree, &bytes).map_err(refused)?;
             let shown = document::json::to_string(&tree);
-            (document::decode::convert(tree, expected.type_), shown, problems)
+            (along_its_kind(tree, expected), shown, problems)
         }
         PatchKind::Strategic => {
             let done = document::patch::strategic(tree, &bytes, expected.type_).map_err(refused)?;
@@ -171,6 +171,9 @@ pub(crate) fn settle(row: &ResourceType, value: &mut Value) -> Vec<String> {
 
 /// Errors about a map that was there and empty show `{}`, not `null`.
 pub(crate) fn with_empty_maps(mut errors: Vec<Error>, empty_maps: &[String]) -> Vec<Error> {
+    if errors.is_empty() {
+        return errors;
+    }
     let empty_maps: HashSet<&str> = empty_maps.iter().map(String::as_str).collect();
     for error in &mut errors {
         let shown = error.body.strip_prefix("Invalid value: null");
@@ -394,8 +397,24 @@ fn refused(error: document::patch::PatchError) -> Status {
     }
 }
 
-/// What a JSON or merge patch makes of kind and apiVersion is taken seriously: another version is converted, another
-/// kind refused. Without an apiVersion upstream reads the text as its internal struct, whose members have other names.
+/// Decodes what a JSON or merge patch made, along the type that it says it has now: another version of the same objects
+/// is read as such and converted.
+fn along_its_kind(tree: Value, expected: &Expected) -> Result<document::Decoded, document::decode::DecodeError> {
+    let version = tree["apiVersion"].as_str().and_then(GroupVersion::parse);
+    let kind = tree["kind"].as_str().filter(|kind| !kind.is_empty()).unwrap_or(&expected.gvk.kind);
+    let given = version.map(|version| version.with_kind(kind)).filter(|given| *given != expected.gvk);
+    let rows = given.and_then(|given| Some((api::by_kind(&given)?, api::by_kind(&expected.gvk)?)));
+    let Some((from, to)) = rows.filter(|(from, to)| api::stored::are_same_objects(from, to)) else {
+        return document::decode::convert(tree, expected.type_);
+    };
+    let mut decoded = document::decode::convert(tree, from.type_)?;
+    document::default::apply(&mut decoded.value, from.type_, from.defaults);
+    let value = api::stored::convert(from, to, &decoded.value).unwrap_or(decoded.value);
+    Ok(document::Decoded { value, ..decoded })
+}
+
+/// What a JSON or merge patch makes of kind and apiVersion is taken seriously: another version has been converted
+/// (`along_its_kind`), another kind is refused. Without an apiVersion upstream reads the text as its internal struct, whose members have other names.
 fn of_patched_kind(mut decoded: document::Decoded, expected: &Expected) -> Result<document::Decoded, String> {
     let want = &expected.gvk;
     let (kind, text) = (decoded.value["kind"].str(), decoded.value["apiVersion"].str());
@@ -411,12 +430,6 @@ fn of_patched_kind(mut decoded: document::Decoded, expected: &Expected) -> Resul
     let kind = if kind.is_empty() { want.kind.as_str() } else { kind };
     if kind == want.kind && version == want.group_version() {
         return Ok(decoded);
-    }
-    let given = version.clone().with_kind(kind);
-    if let (Some(from), Some(to)) = (api::by_kind(&given), api::by_kind(want))
-        && let Some(converted) = api::stored::convert(from, to, &decoded.value)
-    {
-        return Ok(document::Decoded { value: converted, ..decoded });
     }
     if api::type_by_kind(&version.group, &version.version, kind).is_none() {
         return Err(unregistered(kind, text));

@@ -69,7 +69,7 @@ pub struct Registry {
     pub(crate) signer: Arc<issuer::TokenSigner>,
     pub(crate) addresses: store::Slot<service::Allocated>,
     /// Writers of Services take turns.
-    pub(crate) services: tokio::sync::Mutex<()>,
+    pub(crate) services: Arc<tokio::sync::Mutex<()>>,
     /// Creators in a namespace with quotas take turns.
     pub(crate) quotas: companion::Turns,
     /// The revision with which a new cluster began; zero for one that was there before.
@@ -130,7 +130,7 @@ impl Registry {
         signer: Arc<issuer::TokenSigner>,
     ) -> Arc<Self> {
         let addresses = store.observe(service::Addresses);
-        let services = tokio::sync::Mutex::new(());
+        let services = Arc::default();
         let system = std::sync::OnceLock::new();
         let begun = std::sync::atomic::AtomicU64::new(0);
         let quotas = companion::Turns::default();

@@ -7,13 +7,16 @@ use api::ResourceType;
 use document::{Value, doc};
 use meta::field::{Error, Path, Shown};
 use meta::{Key, ResourceId, Status};
-use store::{Change, Effect, Observer, Precondition, View, Write};
+use store::{Change, Committed, Effect, Observer, Precondition, View, Write};
 
 use crate::Registry;
 use crate::query::WriteOptions;
 use crate::write::refuse_invalid;
 
 const PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+
+/// The turn of a writer of Services; `None` for those of everything else.
+pub(crate) type Turn = Option<tokio::sync::OwnedMutexGuard<()>>;
 
 /// Taken addresses and node ports, each with its owner's `namespace/name`.
 #[derive(Clone, Default)]
@@ -79,12 +82,28 @@ impl Allocated {
 
 impl Registry {
     /// Held by a writer of a Service until its commit; nobody else waits.
-    pub(crate) async fn service_turn(&self, target: crate::Target) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    pub(crate) async fn service_turn(&self, target: crate::Target) -> Turn {
         if target.resource.plural == "services" && target.resource.group.is_empty() {
-            Some(self.services.lock().await)
+            Some(self.services.clone().lock_owned().await)
         } else {
             None
         }
+    }
+
+    /// Commits and only then ends the turn, whether or not the request is still there to hear of it: what is queued is
+    /// committed even if its client has gone, and the next one must see that.
+    pub(crate) async fn commit_in_turn(
+        &self,
+        admitted: gate::Admitted,
+        turn: Turn,
+    ) -> Result<Result<Committed, Key>, Status> {
+        let (Some(turn), Some(registry)) = (turn, self.me.upgrade()) else { return self.commit(admitted).await };
+        let commit = tokio::spawn(async move {
+            let outcome = registry.commit(admitted).await;
+            drop(turn);
+            outcome
+        });
+        commit.await.unwrap_or_else(|_| Err(Status::internal("the commit was cut short")))
     }
 }
 
@@ -110,7 +129,7 @@ pub(crate) fn allocate(
     let free = Free { range, taken: &taken, claimed: &claimed, owner: &owner, dry_run };
     let errors = free.cluster_address(object, old);
     refuse_invalid(row, object, errors)?;
-    let mut ports = Ports { taken: &taken, owner: &owner, dry_run, own: Vec::new() };
+    let mut ports = Ports { taken: &taken, dry_run, own: Vec::new() };
     let errors = ports.allocate(object, old)?;
     refuse_invalid(row, object, errors)
 }
@@ -332,7 +351,8 @@ impl Free<'_> {
                 false => "the provided network does not match the current range".into(),
             });
         }
-        let used = self.taken.addresses.get(address).is_some_and(|o| o != self.owner) || (self.claimed)(address);
+        let address = ip.to_string();
+        let used = self.taken.addresses.get(&address).is_some_and(|o| o != self.owner) || (self.claimed)(&address);
         (used && !self.dry_run).then(|| "provided IP is already allocated".into())
     }
 
@@ -351,7 +371,6 @@ impl Free<'_> {
 /// The choice of node ports. Upstream counts numbers, whatever their protocol.
 struct Ports<'a> {
     taken: &'a Allocated,
-    owner: &'a str,
     dry_run: bool,
     /// What this write takes.
     own: Vec<i64>,
@@ -471,9 +490,9 @@ impl Ports<'_> {
         Ok(())
     }
 
+    /// By any Service, this one's earlier form included: what that had is kept, or is free only once this is committed.
     fn is_used(&self, node: i64) -> bool {
-        let of_number = self.taken.ports.range((node, String::new())..(node + 1, String::new()));
-        of_number.into_iter().any(|(_, owner)| owner != self.owner)
+        self.taken.ports.range((node, String::new())..(node + 1, String::new())).next().is_some()
     }
 
     fn any(&mut self) -> Result<i64, Status> {
@@ -506,13 +525,14 @@ fn node_port_path(n: usize) -> Path {
     Path::from(format!("spec.ports[{n}].nodePort").as_str())
 }
 
+/// Its cluster addresses, in the one form of each.
 fn addresses(service: &Value) -> Vec<String> {
     service["spec"]["clusterIPs"]
         .items()
         .iter()
         .map(Value::str)
         .filter(|a| !a.is_empty() && *a != "None")
-        .map(str::to_owned)
+        .map(|a| a.parse::<IpAddr>().map_or_else(|_| a.to_owned(), |ip| ip.to_string()))
         .collect()
 }
 
@@ -575,7 +595,7 @@ mod tests {
     #[test]
     fn ports_of_one_number_share_a_node_port() {
         let taken = Allocated::default();
-        let mut ports = Ports { taken: &taken, owner: "a/b", dry_run: false, own: Vec::new() };
+        let mut ports = Ports { taken: &taken, dry_run: false, own: Vec::new() };
         let mut service = doc!({"spec": {"type": "NodePort", "ports": [
             {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}, {"port": 80, "nodePort": 30_080},
         ]}});
@@ -586,9 +606,44 @@ mod tests {
     }
 
     #[test]
+    fn a_new_port_never_gets_the_number_that_another_of_the_same_service_has() {
+        let old = doc!({
+            "metadata": {"namespace": "a", "name": "b"},
+            "spec": {"type": "NodePort", "ports": [{"port": 1, "protocol": "TCP", "nodePort": 30_001}]},
+        });
+        let mut taken = Allocated::default();
+        // all but one, and that of the Service itself
+        for node in PORTS.filter(|n| *n != 31_000) {
+            taken.ports.insert((node, "TCP".into()), if node == 30_001 { "a/b" } else { "c/d" }.into());
+        }
+        let check = |wanted: Value, got: Option<i64>| {
+            let mut ports = Ports { taken: &taken, dry_run: false, own: Vec::new() };
+            let mut service = old.clone();
+            service.entry("spec").set("ports", wanted);
+            let errors = ports.allocate(&mut service, Some(&old)).unwrap();
+            assert_eq!(errors.is_empty().then(|| service["spec"]["ports"][0]["nodePort"].as_i64().unwrap()), got);
+        };
+        check(doc!([{"port": 2, "protocol": "TCP"}, {"port": 1, "protocol": "UDP", "nodePort": 30_001}]), Some(31_000));
+        check(doc!([{"port": 1, "protocol": "TCP", "nodePort": 30_001}]), Some(30_001));
+        check(doc!([{"port": 1, "protocol": "TCP", "nodePort": 30_002}]), None);
+    }
+
+    #[test]
+    fn one_address_is_the_same_however_it_is_written() {
+        let mut taken = Allocated::default();
+        taken.addresses.insert("fd00::1:5".into(), "c/d".into());
+        let range = ("fd00::1:0".parse().unwrap(), 112);
+        let free = Free { range, taken: &taken, claimed: &|a| a == "fd00::1:6", owner: "a/b", dry_run: false };
+        for (address, used) in [("FD00::1:5", true), ("fd00:0::1:6", true), ("fd00::1:7", false)] {
+            assert_eq!(free.refusal(address).is_some(), used, "{address}");
+        }
+        assert_eq!(addresses(&doc!({"spec": {"clusterIPs": ["FD00:0::1"]}})), ["fd00::1"]);
+    }
+
+    #[test]
     fn a_dry_run_answers_stand_ins() {
         let taken = Allocated::default();
-        let mut ports = Ports { taken: &taken, owner: "a/b", dry_run: true, own: Vec::new() };
+        let mut ports = Ports { taken: &taken, dry_run: true, own: Vec::new() };
         let mut service = doc!({"spec": {
             "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 53}, {"port": 80}],
         }});

@@ -163,19 +163,46 @@ async fn evict(
     if eviction["metadata"]["name"].str() != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    drop(view);
+    let mut delete = DeleteOptions::from(Some(&eviction["deleteOptions"]), &Default::default())?;
+    delete.dry_run |= options.dry_run;
+    for _ in 0..ATTEMPTS {
+        match evict_once(registry, passage, target, &delete).await {
+            // it is no more what was judged; what the client itself asked to hold is not tried again
+            Err(lost) if lost.code == 409 && delete.resource_version.is_none() && delete.uid.is_none() => {}
+            Err(refused) => return Err(refused),
+            Ok(()) => return Ok(Outcome::new(201, Answer::Status(Status { code: 201, ..Status::success(None) }))),
+        }
+    }
+    Err(busy())
+}
+
+/// Judges the pod and deletes the one that was judged: a pod that may go only because it does not run must not have
+/// started in between, and another of its name is not meant.
+async fn evict_once(
+    registry: &Registry,
+    passage: &Passage,
+    target: Target,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let name = passage.attributes().name.as_str();
+    let view = registry.store.view();
     let key = target.key(&passage.attributes().namespace, name)?;
     let found = view.get(&key).ok_or_else(|| Status::not_found(&target.group_resource(), name))?;
     let pod = api::read(target.resource, &found);
-    let ignores =
-        matches!(pod["status"]["phase"].str(), "Pending" | "Succeeded" | "Failed") || found.deletion.is_some();
-    if !ignores {
+    let phase = pod["status"]["phase"].str();
+    let over = matches!(phase, "Succeeded" | "Failed") || found.deletion.is_some();
+    if !over && phase != "Pending" {
         refuse_when_budgeted(&view, &key.namespace, &found)?;
     }
-    let mut delete = DeleteOptions::from(Some(&eviction["deleteOptions"]), &Default::default())?;
-    delete.dry_run |= options.dry_run;
+    let mut delete = options.clone();
+    if !over && phase == "Pending" {
+        delete.resource_version.get_or_insert_with(|| found.revision.to_string());
+    }
+    delete.uid.get_or_insert_with(|| found.uid.to_string());
+    drop(view);
     let main = Target { subresource: None, ..target };
-    registry.delete_one(passage, main, &passage.attributes().namespace, name, &delete, Value::Null).await?;
-    Ok(Outcome::new(201, Answer::Status(Status { code: 201, ..Status::success(None) })))
+    registry.delete_one(passage, main, &key.namespace, name, &delete, Value::Null).await.map(drop)
 }
 
 /// The admission of the Eviction itself; that of the deletion follows with it.

@@ -160,7 +160,7 @@ impl Registry {
         names: &mut usize,
     ) -> Result<Step, Status> {
         let charged = self.quota_turn(passage, target, options.dry_run).await;
-        let _turn = self.service_turn(target).await;
+        let turn = self.service_turn(target).await;
         let view = self.store.view();
         let row = target.resource;
         let mut value = value;
@@ -178,14 +178,14 @@ impl Registry {
         let admitted = self.gate.mutate(passage, &mut review);
         if std::mem::take(&mut review.needs_namespace) {
             drop(review);
-            drop((_turn, charged));
+            drop((turn, charged));
             return self.provide_namespace(&passage.attributes().namespace).await;
         }
         if let Err(refusal) = admitted {
             let refusal = refusal.warned(std::mem::take(&mut review.warnings));
             let Some(key) = review.waits_for.take().filter(|_| *names == 0) else { return Err(refusal) };
             drop(review);
-            drop((_turn, charged));
+            drop((turn, charged));
             // a second chance, once: the names that are left say so
             *names = 1;
             return if self.appears(&key).await { Ok(Step::Again) } else { Err(refusal) };
@@ -226,7 +226,7 @@ impl Registry {
         if options.dry_run && !exists {
             return Ok(Step::Done(with_warnings(Outcome::value(201, object, row.type_), all)));
         }
-        let lost = match if exists { None } else { Some(self.commit(admitted).await?) } {
+        let lost = match if exists { None } else { Some(self.commit_in_turn(admitted, turn).await?) } {
             Some(Ok(committed)) => return Ok(Step::Done(with_warnings(stored(201, row, committed), all))),
             Some(Err(conflict)) => conflict != key,
             None => false,
@@ -283,11 +283,11 @@ impl Registry {
         let Update { passage, target, options, .. } = update;
         let attributes = passage.attributes();
         let row = target.resource;
-        let _turn = self.service_turn(*target).await;
+        let turn = self.service_turn(*target).await;
         let view = self.store.view();
         let key = target.key(&attributes.namespace, &attributes.name)?;
         let Some(stored_object) = view.get(&key) else {
-            drop(_turn);
+            drop(turn);
             return self.create_by_put(update).await;
         };
         let old = Arc::new(api::read(row, &stored_object));
@@ -355,7 +355,7 @@ impl Registry {
             show_revision(&mut object, stored_object.revision, row);
             return Ok(Step::Done(with_warnings(Outcome::value(200, object, row.type_), warnings)));
         }
-        match self.commit(admitted).await? {
+        match self.commit_in_turn(admitted, turn).await? {
             Ok(_) if gone => {
                 show_revision(&mut object, stored_object.revision, row);
                 Ok(Step::Done(with_warnings(Outcome::value(200, object, row.type_), warnings)))

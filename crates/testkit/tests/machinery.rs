@@ -182,3 +182,70 @@ async fn an_empty_list_that_is_always_written_is_managed() {
     assert_eq!(role["metadata"]["managedFields"].items()[0]["fieldsV1"], doc!({"f:rules": {}}));
     assert!(role["rules"].is_null());
 }
+
+const SERVICES: Resource = Resource::new("", "v1", "services", "Service", true);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creator_that_goes_away_in_the_middle_of_its_commit_leaves_no_node_port_to_be_given_twice() {
+    use futures::FutureExt as _;
+    let cluster = cluster().await;
+    let api = cluster.admin();
+    let service = |name: String, port: i64| {
+        let ports = doc!([{"port": 80, "nodePort": port}]);
+        doc!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": (ports)}})
+    };
+    for port in 30_000..30_050_i64 {
+        // polled once, then dropped: as a request whose client disconnects
+        let gone = api.create(&SERVICES, "default", service(format!("gone{port}"), port)).now_or_never();
+        assert!(gone.is_none(), "the commit cannot be there at once");
+        let second = api.create(&SERVICES, "default", service(format!("next{port}"), port)).await;
+        let first = api.get(&SERVICES, "default", &format!("gone{port}")).await;
+        assert!(first.is_ok() != second.is_ok(), "{port}: exactly one has it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_v1_carries_in_annotations_is_validated_and_its_status_is_not_the_clients() {
+    let cluster = cluster().await;
+    let api = cluster.admin();
+    let autoscaler = |name: &str, annotation: &'static str, text: &str| {
+        let reference = doc!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"});
+        doc!({
+            "metadata": {"name": name, "annotations": {annotation: text}},
+            "spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": (reference)},
+        })
+    };
+    let metrics = "autoscaling.alpha.kubernetes.io/metrics";
+    let bad = autoscaler("bad", metrics, r#"[{"type":"Pods","pods":{"targetAverageValue":"1"}}]"#);
+    let refused = api.create(&AUTOSCALERS_V1, "default", bad).await.expect_err("no name");
+    assert!(refused.message.contains("spec.metrics[0].pods.metric.name: Required value"), "{refused}");
+    let mut zero =
+        autoscaler("zero", metrics, r#"[{"type":"External","external":{"metricName":"q","targetValue":"5"}}]"#);
+    zero.entry("spec").set("minReplicas", 0);
+    api.create(&AUTOSCALERS_V1, "default", zero).await.expect("an external metric scales from zero");
+    let odd =
+        r#"[{"type":"Pods","pods":{"metricName":"m","targetAverageValue":"1","selector":{"matchLabels":{"a":1}}}}]"#;
+    api.create(&AUTOSCALERS_V1, "default", autoscaler("odd", metrics, odd)).await.expect("it is forgotten");
+    let odd = api.get(&AUTOSCALERS_V2, "default", "odd").await.expect("the object");
+    assert_eq!(odd["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"].as_i64(), Some(80));
+    let conditions = "autoscaling.alpha.kubernetes.io/conditions";
+    let said = r#"[{"type":"AbleToScale","status":"True"}]"#;
+    let made = api.create(&AUTOSCALERS_V1, "default", autoscaler("said", conditions, said)).await.expect("the API");
+    assert!(made["metadata"]["annotations"].is_null(), "{made:?}");
+    let made = api.get(&AUTOSCALERS_V2, "default", "said").await.expect("the object");
+    assert!(made["status"]["conditions"].is_null(), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_patch_to_another_version_is_read_along_that_version() {
+    let cluster = cluster().await;
+    let api = cluster.admin();
+    let reference = doc!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"});
+    let made = doc!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 3, "scaleTargetRef": (reference)}});
+    api.create(&AUTOSCALERS_V1, "default", made).await.expect("the API");
+    let metric = doc!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 55}}});
+    let body = doc!({"apiVersion": "autoscaling/v2", "spec": {"metrics": [(metric)]}});
+    let ask = Ask(&api, &AUTOSCALERS_V1, "a");
+    let patched = ask.patch(PatchKind::Merge, "", "", body).await.expect("another version is converted");
+    assert_eq!(patched["spec"]["targetCPUUtilizationPercentage"].as_i64(), Some(55), "{patched:?}");
+}

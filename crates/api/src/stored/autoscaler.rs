@@ -178,24 +178,41 @@ pub(super) fn to_v1(hpa: &mut Value) {
 
 pub(super) fn to_v2(hpa: &mut Value) {
     let percent = hpa.entry("spec").remove("targetCPUUtilizationPercentage").filter(|p| !p.is_null());
-    let mut metrics = metrics_from(&annotation(hpa, METRICS), SOURCES).unwrap_or_default();
+    let carried = metrics_from(&annotation(hpa, METRICS), SOURCES)
+        .and_then(|m| typed("spec", "metrics", m.into()))
+        .unwrap_or_default();
+    let mut metrics = carried.items().to_vec();
     metrics.extend(percent.map(cpu_percent));
     if metrics.is_empty() {
         metrics.push(cpu_percent(DEFAULT_PERCENT.into()));
     }
     hpa.entry("spec").set("metrics", metrics);
-    if let Some(behavior) = behavior_from_internal(&annotation(hpa, BEHAVIOR)) {
+    if let Some(behavior) =
+        behavior_from_internal(&annotation(hpa, BEHAVIOR)).and_then(|b| typed("spec", "behavior", b))
+    {
         hpa.entry("spec").set("behavior", behavior);
     }
     let used = hpa.entry("status").remove("currentCPUUtilizationPercentage").filter(|p| !p.is_null());
-    let current = metrics_from(&annotation(hpa, CURRENT), STATUSES).or_else(|| Some(vec![cpu_used(used?)]));
+    let current = metrics_from(&annotation(hpa, CURRENT), STATUSES)
+        .and_then(|m| typed("status", "currentMetrics", m.into()))
+        .or_else(|| Some(vec![cpu_used(used?)].into()));
     if let Some(current) = current {
         hpa.entry("status").set("currentMetrics", current);
     }
-    if let Some(conditions) = conditions_from(&annotation(hpa, CONDITIONS)) {
+    if let Some(conditions) =
+        conditions_from(&annotation(hpa, CONDITIONS)).and_then(|c| typed("status", "conditions", c.into()))
+    {
         hpa.entry("status").set("conditions", conditions);
     }
     drop_carriers(hpa);
+}
+
+/// What an annotation said, if it is what v2 has in this field of `spec` or `status`: nothing else has looked at it.
+fn typed(part: &'static str, field: &'static str, said: Value) -> Option<Value> {
+    let row = crate::find("autoscaling", "v2", "horizontalpodautoscalers")?;
+    let whole = Value::of([(part, Value::of([(field, said)]))]);
+    let mut decoded = document::decode::convert(whole, row.type_).ok()?;
+    decoded.value.entry(part).remove(field)
 }
 
 fn is_cpu_percent(metric: &Value) -> bool {
@@ -453,6 +470,24 @@ mod tests {
         to_v2(&mut hpa);
         assert_eq!(hpa["spec"], v2["spec"]);
         assert!(hpa["metadata"]["annotations"].is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_forgotten() {
+        let check = |annotation: &'static str, text: &str| {
+            let mut hpa = doc!({"metadata": {"annotations": {annotation: text}}, "spec": {}});
+            to_v2(&mut hpa);
+            assert_eq!(hpa["spec"], doc!({"metrics": [(cpu_percent(80.into()))]}), "{text}");
+            assert!(hpa["status"]["conditions"].is_null() && hpa["status"]["currentMetrics"].is_null(), "{text}");
+        };
+        for selector in [r#"{"matchLabels":{"a":1}}"#, r#"{"matchExpressions":{}}"#] {
+            check(METRICS, &format!(r#"[{{"type":"Pods","pods":{{"metricName":"m","selector":{selector}}}}}]"#));
+        }
+        check(METRICS, r#"[{"type":"Object","object":{"target":{"kind":7}}}]"#);
+        check(METRICS, r#"[{"type":"Resource","resource":{"targetAverageUtilization":4294967296}}]"#);
+        check(BEHAVIOR, r#"{"ScaleUp":{"StabilizationWindowSeconds":4294967296}}"#);
+        check(BEHAVIOR, r#"{"ScaleUp":{"Policies":[{"Type":"Pods","Value":4294967296}]}}"#);
+        check(CURRENT, r#"[{"type":"Resource","resource":{"currentAverageUtilization":4294967296}}]"#);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! HorizontalPodAutoscalers of both versions. The older one is looked at as the newer: its target becomes a metric.
+//! HorizontalPodAutoscalers of both versions. The older one is looked at as the newer.
 
-use document::{Value, doc};
+use document::Value;
 use meta::field::{Error, Path};
 use meta::names;
 
@@ -16,10 +16,8 @@ pub(super) fn autoscaler(resource: &ResourceType, object: &Value, old: Option<&V
     let mut check = Check::default();
     // what upstream's generated rules say comes last
     let mut late = Check::default();
-    let (mut spec, path) = (object["spec"].clone(), Path::root("spec"));
-    if resource.version == "v1" {
-        spec.set("metrics", older_metrics(&spec));
-    }
+    let object = crate::stored::internal(resource, object);
+    let (spec, path) = (&object["spec"], Path::root("spec"));
     let (least, most) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64().unwrap_or_default());
     match most {
         0 => late.required(&path.child("maxReplicas"), ""),
@@ -39,7 +37,7 @@ pub(super) fn autoscaler(resource: &ResourceType, object: &Value, old: Option<&V
         _ => Version::Grouped,
     };
     reference(&mut check, target, &path.child("scaleTargetRef"), version);
-    metrics(&mut check, &spec, &path.child("metrics"));
+    metrics(&mut check, spec, &path.child("metrics"));
     for direction in ["scaleUp", "scaleDown"] {
         if let Some(rules) = spec["behavior"].get(direction).filter(|r| !r.is_null()) {
             scaling_rules(&mut check, rules, &path.child("behavior").child(direction));
@@ -49,21 +47,12 @@ pub(super) fn autoscaler(resource: &ResourceType, object: &Value, old: Option<&V
     check.errors
 }
 
-fn older_metrics(spec: &Value) -> Value {
-    match spec["targetCPUUtilizationPercentage"].as_i64() {
-        None => Value::Null,
-        Some(percent) => doc!([{
-            "type": "Resource",
-            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}},
-        }]),
-    }
-}
-
 pub(super) fn autoscaler_update(resource: &ResourceType, subresource: &str, new: &Value, old: &Value) -> Vec<Error> {
     if subresource != "status" {
         return autoscaler(resource, new, Some(old));
     }
     let mut check = Check::default();
+    let new = crate::stored::internal(resource, new);
     let (status, path) = (&new["status"], Path::root("status"));
     for (at, condition) in each(&status["conditions"], &path.child("conditions")) {
         check.non_negatives(&at, condition, &["observedGeneration"]);
