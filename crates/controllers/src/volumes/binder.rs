@@ -8,12 +8,14 @@ use client::{Api, Informer, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAG
 use document::{Value, doc};
 use meta::Status;
 
-use super::matching::{best, class, is_for};
+use super::matching::{best, class, is_for, mismatch};
 use crate::driver::{Outcome, Tasks, Work};
 use crate::{Config, World};
 
 const COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
+/// The scheduler has a pod for the claim, and wants a volume to be made.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const NAME: &str = "persistentvolume-controller";
 
 /// What is looked at.
@@ -33,15 +35,24 @@ struct Binder {
 }
 
 pub(crate) fn start(tasks: &mut Tasks, _: &Config, world: &World) {
-    let facts = |object: &Arc<document::Object>| client::object::item(object);
-    let volumes = Informer::start(&world.reader, Scope::all(PERSISTENT_VOLUMES), facts);
-    let claims = Informer::start(&world.reader, Scope::all(PERSISTENT_VOLUME_CLAIMS), facts);
+    let volumes = Informer::start(&world.reader, Scope::all(PERSISTENT_VOLUMES), volume_facts);
+    let claims = Informer::start(&world.reader, Scope::all(PERSISTENT_VOLUME_CLAIMS), claim_facts);
     let queue = WorkQueue::new();
     let (changed, waiting) = (queue.clone(), claims.clone());
     volumes.on_change(move |change| {
-        changed.add(Key::Volume(change.key.name.to_string()));
-        // a volume that has become free may be what a claim waits for
-        for claim in waiting.list().iter().filter(|c| c.facts["status"]["phase"].str() != "Bound") {
+        let name = &*change.key.name;
+        changed.add(Key::Volume(name.to_owned()));
+        let (old, new) = (change.old.as_ref().map(|k| &k.facts), change.new.as_ref().map(|k| &k.facts));
+        let of = |facts: Option<&Value>| facts.map(|f| f["spec"]["claimRef"].clone()).filter(|r| !r.is_null());
+        if of(old) != of(new) || new.is_none() {
+            for reference in [of(old), of(new)].into_iter().flatten() {
+                changed.add(Key::Claim(reference["namespace"].str().into(), reference["name"].str().into()));
+            }
+        }
+        if !is_news(old, new) {
+            return;
+        }
+        for claim in waiting.list().iter().filter(|claim| waits_for(&claim.facts, name)) {
             changed.add(Key::Claim(claim.key.namespace.to_string(), claim.key.name.to_string()));
         }
     });
@@ -57,6 +68,35 @@ pub(crate) fn start(tasks: &mut Tasks, _: &Config, world: &World) {
     let recorder = Recorder::new(world.api.clone(), NAME, "");
     let work = Binder { api: world.api.clone(), volumes, claims, recorder, queue: queue.clone() };
     tasks.work(1, &queue, &Arc::new(work));
+}
+
+/// All that matching looks at: who manages its fields is no part of it.
+fn volume_facts(object: &Arc<document::Object>) -> Value {
+    let mut volume = client::object::item(object);
+    volume.entry("metadata").remove("managedFields");
+    volume.entry("metadata").remove("resourceVersion");
+    volume
+}
+
+/// Which volume a claim has, and how it stands.
+fn claim_facts(object: &Arc<document::Object>) -> Value {
+    let claim = client::object::item(object);
+    let (volume, phase) = (claim["spec"]["volumeName"].str(), claim["status"]["phase"].str());
+    doc!({"spec": {"volumeName": volume}, "status": {"phase": phase}})
+}
+
+/// May somebody have this volume now who could not before?
+fn is_news(old: Option<&Value>, new: Option<&Value>) -> bool {
+    new.is_some_and(|new| old != Some(new) && matches!(new["status"]["phase"].str(), "Available" | "Bound" | ""))
+}
+
+/// Is this a claim that might take the volume of this name?
+fn waits_for(claim: &Value, volume: &str) -> bool {
+    match (claim["status"]["phase"].str(), claim["spec"]["volumeName"].str()) {
+        ("Bound", _) => false,
+        ("Lost", named) => named == volume,
+        (_, named) => named.is_empty() || named == volume,
+    }
 }
 
 impl Work<Key> for Binder {
@@ -140,10 +180,19 @@ impl Binder {
         let before = claim["status"].clone();
         let status = claim.entry("status");
         status.set("phase", phase);
-        for (field, from) in [("accessModes", "accessModes"), ("capacity", "capacity")] {
-            match volume {
-                Some(volume) => status.set(field, volume["spec"][from].clone()),
-                None => drop(status.remove(field)),
+        // what a bound claim has of these is for who grows and changes it to say
+        let fresh = before["phase"].str() != phase;
+        let attributes = "volumeAttributesClassName";
+        let fields = [
+            ("accessModes", "accessModes", true),
+            ("capacity", "capacity", fresh),
+            ("currentVolumeAttributesClassName", attributes, fresh && before["phase"].str() == "Pending"),
+        ];
+        for (field, from, said) in fields {
+            match volume.map(|volume| &volume["spec"][from]) {
+                Some(_) if !said => {}
+                Some(value) if !value.is_null() => status.set(field, value.clone()),
+                _ => drop(status.remove(field)),
             }
         }
         if claim["status"] == before {
@@ -156,6 +205,12 @@ impl Binder {
         let wanted = claim["spec"]["volumeName"].str();
         if !wanted.is_empty() {
             return match self.volume(wanted).await? {
+                Some(volume) if volume["spec"]["claimRef"].is_null() && mismatch(&volume, &claim).is_some() => {
+                    let why = mismatch(&volume, &claim).unwrap_or_default();
+                    let why = format!("Cannot bind to requested volume {}: {why}", meta::goquote::quote(wanted));
+                    self.warn(&claim, "VolumeMismatch", &why);
+                    self.claim_phase(claim, "Pending", None).await
+                }
                 Some(volume) if volume["spec"]["claimRef"].is_null() || is_for(&volume, &claim) => {
                     self.bind(volume, claim).await
                 }
@@ -167,13 +222,12 @@ impl Binder {
                 _ => self.claim_phase(claim, "Pending", None).await,
             };
         }
-        if self.waits_for_consumer(&claim).await? {
-            self.tell(&claim, "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
-            return self.claim_phase(claim, "Pending", None).await;
-        }
+        let waits = self.waits_for_consumer(&claim).await?;
         let known = self.volumes.list();
-        let name = best(known.iter().map(|k| &k.facts), &claim).map(|v| v["metadata"]["name"].str().to_owned());
-        let Some(name) = name else { return self.nothing_fits(claim).await };
+        let found = best(known.iter().map(|k| &k.facts), &claim, waits);
+        let Some(name) = found.map(|v| v["metadata"]["name"].str().to_owned()) else {
+            return self.nothing_fits(claim, waits).await;
+        };
         // as it is now: what was just bound may still look free here
         match self.volume(&name).await? {
             Some(volume) if volume["spec"]["claimRef"].is_null() || is_for(&volume, &claim) => {
@@ -183,18 +237,21 @@ impl Binder {
         }
     }
 
+    /// As the class says.
     async fn waits_for_consumer(&self, claim: &Value) -> Result<bool, Status> {
         let name = class(claim);
-        if name.is_empty() || claim["metadata"]["annotations"].get("volume.kubernetes.io/selected-node").is_some() {
+        if name.is_empty() {
             return Ok(false);
         }
         let class = found(self.api.get(&STORAGE_CLASSES, "", name).await)?;
         Ok(class.is_some_and(|c| c["volumeBindingMode"].str() == "WaitForFirstConsumer"))
     }
 
-    async fn nothing_fits(&self, claim: Value) -> Result<(), Status> {
+    async fn nothing_fits(&self, claim: Value, waits: bool) -> Result<(), Status> {
         let name = class(&claim).to_owned();
-        if name.is_empty() {
+        if waits && claim["metadata"]["annotations"].get(SELECTED_NODE).is_none() {
+            self.tell(&claim, "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
+        } else if name.is_empty() {
             let why = "no persistent volumes available for this claim and no storage class is set";
             self.tell(&claim, "FailedBinding", why);
         } else if found(self.api.get(&STORAGE_CLASSES, "", &name).await)?.is_none() {
@@ -212,11 +269,10 @@ impl Binder {
             _ if name.is_empty() => "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!",
             None => "Bound claim has lost its PersistentVolume. Data on the volume is lost!",
             Some(volume) if !volume["spec"]["claimRef"].is_null() && !is_for(volume, &claim) => {
-                self.warn(
-                    &claim,
-                    "ClaimMisbound",
-                    "Two claims are bound to the same volume, this one is bound incorrectly",
-                );
+                if claim["status"]["phase"].str() != "Lost" {
+                    let why = "Two claims are bound to the same volume, this one is bound incorrectly";
+                    self.warn(&claim, "ClaimMisbound", why);
+                }
                 return self.claim_phase(claim, "Lost", None).await;
             }
             Some(_) => "",

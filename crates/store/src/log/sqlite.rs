@@ -81,8 +81,14 @@ impl Sqlite {
         let lock = lock(path)?;
         private().open(path).map_err(|e| failed(path, e))?;
         wal::check(&suffixed(path, "-wal"))?;
+        let left_behind = std::fs::metadata(suffixed(path, "-wal")).is_ok_and(|m| m.len() > 0);
         let connection = connect(path).map_err(|e| foreign(path, &e))?;
         prepare(&connection, path)?;
+        if left_behind {
+            // a torn transaction may have left a frame that ends one behind the tear: with another one before it that
+            // is torn as well, two ends would follow, which reads as damage
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| failed(path, e))?;
+        }
         let janitor = Janitor::start(path, tidying)?;
         Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), _lock: lock })
     }

@@ -1,5 +1,7 @@
 //! Files that were cut, overwritten, or are of somebody else: a refusal that names the file, or everything that was
-//! acknowledged. Never less, and never in silence.
+//! acknowledged. Never less, and never in silence, but for one thing that cannot be told apart: damage in the last two
+//! transactions of the write-ahead log reads as one that a power cut tore (the end of the last one may have been on disk
+//! before the rest of it), and they are missing then.
 
 use std::path::Path;
 
@@ -123,4 +125,27 @@ async fn an_empty_file_is_a_new_store_and_garbage_is_none() {
     let error = Opened::plain(folder.path()).err().unwrap();
     assert!(matches!(&error, OpenError::Foreign { path, .. } if path.ends_with(FILE)), "{error}");
     assert_eq!(std::fs::read(folder.path().join(FILE)).unwrap(), b"garbage");
+}
+
+#[tokio::test]
+async fn what_a_first_power_cut_tore_does_not_make_a_second_one_look_like_damage() {
+    let name = format!("{FILE}-wal");
+    // the last frame ends a transaction and is whole; the one before it is not
+    let tear = |folder: &Path| {
+        let mut bytes = std::fs::read(folder.join(&name)).unwrap();
+        let at = bytes.len() - 4120 - 100;
+        bytes[at] ^= 1;
+        bytes
+    };
+    let original = left_behind(false).await;
+    let once = same_but(original.path(), &name, &tear(original.path()));
+    let opened = Opened::plain(once.path()).unwrap();
+    assert_eq!(count(&opened), OBJECTS - 1);
+    assert_eq!(std::fs::metadata(once.path().join(&name)).unwrap().len(), 0, "nothing stays behind the tear");
+    opened.put("more", &"y".repeat(9000)).await.unwrap();
+    let twice = same_but(once.path(), &name, &tear(once.path()));
+    std::fs::remove_file(twice.path().join(format!("{FILE}-shm"))).unwrap();
+    let opened = Opened::plain(twice.path()).unwrap();
+    assert_eq!(count(&opened), OBJECTS - 1);
+    assert_eq!(opened.text("more"), None);
 }

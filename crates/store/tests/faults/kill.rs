@@ -59,11 +59,14 @@ async fn write(opened: Arc<Opened>, writer: usize) {
 
 /// Not a test of its own: what the other one starts and kills.
 #[test]
+#[allow(clippy::print_stdout)]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let (options, tidying) = hasty();
     let opened = Arc::new(Opened::new(Path::new(&folder), options, tidying).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    // libtest has begun a line if it runs in one thread
+    println!();
     runtime.block_on(async {
         let writers: Vec<_> = (0..WRITERS).map(|n| tokio::spawn(write(opened.clone(), n))).collect();
         for writer in writers {
