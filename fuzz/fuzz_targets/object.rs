@@ -48,7 +48,7 @@ fn update(row: &'static ResourceType, subresource: &str, new: &Value, old: &Valu
     for error in validation::validate_update(row, subresource, &new, old) {
         let _ = error.into_cause();
     }
-    let _ = warnings::on_update(row, &new, old);
+    let _ = warnings::on_update(row, "", &new, old);
     seal(row, &new);
 }
 

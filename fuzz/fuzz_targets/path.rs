@@ -24,7 +24,7 @@ fn query(text: &str) -> Query {
             assert!(options.manager.len() <= 128 && !options.manager.contains(char::is_control), "{options:?}");
         }
     }
-    let _ = DeleteOptions::read(None, &query);
+    let _ = DeleteOptions::from(None, &query);
     query
 }
 

@@ -30,11 +30,6 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// `<<` is written plain, as upstream writes it, and read as what is to be merged.
-fn name() -> impl Strategy<Value = String> {
-    text().prop_filter("a merge key is none of the map's own", |name| name != "<<")
-}
-
 fn tree() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
