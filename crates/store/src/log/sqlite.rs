@@ -87,7 +87,13 @@ impl Sqlite {
         if left_behind {
             // a torn transaction may have left a frame that ends one behind the tear: with another one before it that
             // is torn as well, two ends would follow, which reads as damage
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| failed(path, e))?;
+            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                // what is there can be read and served; the janitor tries again when there is room
+                Err(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                    tracing::warn!(path = %path.display(), "the write-ahead log stays as it is: the disk is full");
+                }
+                emptied => emptied.map_err(|e| failed(path, e))?,
+            }
         }
         let janitor = Janitor::start(path, tidying)?;
         Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), _lock: lock })
