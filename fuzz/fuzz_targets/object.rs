@@ -55,7 +55,7 @@ fn update(row: &'static ResourceType, subresource: &str, new: &Value, old: &Valu
 fuzz_target!(|data: &[u8]| {
     let mut dice = Dice(data);
     let row = dice.row();
-    let now = dice.pick(&[Time(1_800_000_000), Time(0), Time(i64::MAX / 1_000_000), Time(-1)]);
+    let now = dice.pick(&[Time(1_800_000_000), Time(0), Time(253_402_300_799), Time(-1)]);
     let user = UserInfo::anonymous();
     let context = Context { user: &user, now };
     let mut old = dice.object(row);
