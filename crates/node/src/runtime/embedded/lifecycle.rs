@@ -134,9 +134,10 @@ impl Inner {
 
     fn has_started(self: &Arc<Self>, entry: &Arc<ContainerEntry>, process: Process) {
         entry.state.send_replace(State::Running { process, started_at: SystemTime::now() });
-        self.watch(entry);
         let (pod_uid, container) = (entry.record.pod.uid.clone(), entry.record.id.clone());
+        // before anybody can see it end
         let _ = self.events.send(Event::Started { pod_uid, container });
+        self.watch(entry);
     }
 
     fn has_ended(&self, entry: &ContainerEntry, state: State) {
