@@ -87,12 +87,14 @@ impl Sqlite {
         if left_behind {
             // a torn transaction may have left a frame that ends one behind the tear: with another one before it that
             // is torn as well, two ends would follow, which reads as damage
-            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                // what is there can be read and served; the janitor tries again when there is room
-                Err(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                    tracing::warn!(path = %path.display(), "the write-ahead log stays as it is: the disk is full");
+            match has_room(path) {
+                true => connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+                    .map_err(|e| failed(path, e))?,
+                // what is there can be read and served; the janitor does it when there is room
+                false => {
+                    tracing::warn!(path = %path.display(), "the write-ahead log stays as it is: the disk is nearly full")
                 }
-                emptied => emptied.map_err(|e| failed(path, e))?,
             }
         }
         let janitor = Janitor::start(path, tidying)?;
@@ -335,6 +337,15 @@ fn delete(connection: &Connection, garbage: &Garbage) -> Result<(), rusqlite::Er
         std::thread::yield_now();
     }
     Ok(())
+}
+
+/// Whether the whole write-ahead log fits beside what is there, and the rest of the server still has some room.
+fn has_room(path: &Path) -> bool {
+    const SPARE: u64 = 8 << 20;
+    let log = std::fs::metadata(suffixed(path, "-wal")).map_or(0, |m| m.len());
+    let free =
+        nix::sys::statvfs::statvfs(path).map_or(0, |fs| fs.blocks_available().saturating_mul(fs.fragment_size()));
+    free >= log.saturating_add(SPARE)
 }
 
 fn signed(revision: Revision) -> i64 {
