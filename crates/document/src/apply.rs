@@ -15,6 +15,8 @@ pub use set::Set;
 pub use versions::{Served, Versions};
 pub(crate) use walk::go_syntax;
 
+use std::sync::LazyLock;
+
 use crate::{Type, Value};
 use managers::{Entry, Id, Managers};
 use shape::Shape;
@@ -26,20 +28,22 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Who owns what was there before the first apply.
 const BEFORE: &str = "before-first-apply";
 /// Paths that nobody manages.
-const UNMANAGED: &[&str] = &[
-    "apiVersion",
-    "kind",
-    "metadata",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.creationTimestamp",
-    "metadata.selfLink",
-    "metadata.uid",
-    "metadata.clusterName",
-    "metadata.generation",
-    "metadata.managedFields",
-    "metadata.resourceVersion",
-];
+static UNMANAGED: LazyLock<Set> = LazyLock::new(|| {
+    set_of(&[
+        "apiVersion",
+        "kind",
+        "metadata",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.creationTimestamp",
+        "metadata.selfLink",
+        "metadata.uid",
+        "metadata.clusterName",
+        "metadata.generation",
+        "metadata.managedFields",
+        "metadata.resourceVersion",
+    ])
+});
 
 /// One write, as field management sees it.
 pub struct Write<'a> {
@@ -151,7 +155,7 @@ fn track(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) 
     let own = Id::new(write.manager, false, write.version, write.subresource);
     // the manager's own entry loses what the update takes, like every other, and gains it again
     take_over(&mut comparisons, managers, None);
-    let set = comparisons.own().touched.clone().minus_below(&set_of(write.reset)).minus(&set_of(UNMANAGED));
+    let set = comparisons.into_touched().minus_below(&set_of(write.reset)).minus(&UNMANAGED);
     if !set.is_empty() {
         let set = match managers.get(&own) {
             Some(before) => set.union(&before.set),
@@ -170,7 +174,7 @@ fn take_over(comparisons: &mut Comparisons<'_>, managers: &mut Managers, but: Op
         }
         let Some(changes) = comparisons.of(&entry.version) else { return false };
         let set = std::mem::take(&mut entry.set);
-        entry.set = set.minus(&changes.all);
+        entry.set = set.minus(changes.all());
         !entry.set.is_empty()
     });
 }
@@ -254,7 +258,7 @@ fn merge_managed(
     take_over(&mut comparisons, &mut managers, Some(&own));
     let changed = object != *live;
     if let Some(mut entry) = managers.take(&own) {
-        entry.set = entry.set.minus(&set_of(UNMANAGED));
+        entry.set = entry.set.minus(&UNMANAGED);
         if changed {
             entry.time = write.now.to_owned();
         }

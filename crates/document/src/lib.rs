@@ -17,7 +17,7 @@ pub mod yaml;
 
 pub use by_value::ByValue;
 pub use decode::{DecodeError, Decoded, Problem, convert, decode};
-pub use normalize::{empty_maps, normalize, normalize_given};
+pub use normalize::{empty_maps, has_empties, normalize, normalize_given};
 pub use object::{Object, Owner};
 pub use schema::{Field, Kind, Type};
 pub use value::{Map, Value};

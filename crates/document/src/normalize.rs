@@ -17,6 +17,27 @@ pub fn normalize_given(value: &mut Value, type_: &'static Type) {
     of_type(value, type_, Empties::Kept);
 }
 
+/// Whether `normalize_given` may have left something that `normalize` does not leave.
+pub fn has_empties(value: &Value, type_: &'static Type) -> bool {
+    holds_empty(value, &Kind::Ref(type_))
+}
+
+fn holds_empty(value: &Value, kind: &Kind) -> bool {
+    match (kind, value) {
+        (Kind::Map(_), Value::Map(map)) if map.is_empty() => true,
+        (Kind::List(_), Value::List(list)) if list.is_empty() => true,
+        (Kind::Ref(type_), Value::Map(map)) => map.iter().any(|(name, value)| {
+            matches!(value, Value::Map(_) | Value::List(_))
+                && type_.field(name).is_some_and(|field| holds_empty(value, &field.kind))
+        }),
+        (Kind::Map(of @ (Kind::Ref(_) | Kind::List(_) | Kind::Map(_))), Value::Map(map)) => {
+            map.values().any(|value| holds_empty(value, of))
+        }
+        (Kind::List(item @ Kind::Ref(_)), Value::List(list)) => list.iter().any(|value| holds_empty(value, item)),
+        _ => false,
+    }
+}
+
 /// Where `normalize_given` has left empty maps, as field paths: `spec.template.metadata.labels`.
 pub fn empty_maps(value: &Value, type_: &'static Type) -> Vec<String> {
     let mut found = Vec::new();

@@ -20,15 +20,23 @@ impl Path {
     }
 
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Path(name.to_owned()) } else { self.with([".", name, ""]) }
     }
 
     pub fn index(&self, n: usize) -> Self {
-        Path(format!("{}[{n}]", self.0))
+        self.key(&n.to_string())
     }
 
     pub fn key(&self, key: &str) -> Self {
-        Path(format!("{}[{key}]", self.0))
+        self.with(["[", key, "]"])
+    }
+
+    /// Every rule of every field makes its path, whether or not something is wrong with it: no formatting here.
+    fn with(&self, parts: [&str; 3]) -> Self {
+        let mut path = String::with_capacity(self.0.len() + parts.iter().map(|p| p.len()).sum::<usize>());
+        path.push_str(&self.0);
+        parts.iter().for_each(|part| path.push_str(part));
+        Path(path)
     }
 }
 

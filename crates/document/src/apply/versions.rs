@@ -1,6 +1,7 @@
 //! Entries of `managedFields` and the versions of their kind: each is compared, pruned and brought up to date in the
 //! version it was written in; one whose version is served no more is dropped.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::managers::{Entry, Managers};
@@ -44,14 +45,24 @@ impl Write<'_> {
 pub(super) struct Compared {
     /// What is new or changed.
     pub(super) touched: Set,
-    /// That, and what is gone.
-    pub(super) all: Set,
+    removed: Set,
+    all: OnceCell<Set>,
+}
+
+impl Compared {
+    /// What is new, changed or gone. A new object has no managers that would ask.
+    pub(super) fn all(&self) -> &Set {
+        self.all.get_or_init(|| self.removed.clone().union(&self.touched))
+    }
 }
 
 impl From<Changes> for Compared {
     fn from(changes: Changes) -> Self {
-        let touched = changes.modified.union(&changes.added);
-        Compared { all: changes.removed.union(&touched), touched }
+        let touched = match changes.modified.is_empty() {
+            true => changes.added,
+            false => changes.modified.union(&changes.added),
+        };
+        Compared { touched, removed: changes.removed, all: OnceCell::new() }
     }
 }
 
@@ -71,9 +82,9 @@ impl<'a> Comparisons<'a> {
         Comparisons { write, live, new, own: own.into(), others: BTreeMap::new(), empties }
     }
 
-    /// In the version of the write.
-    pub(super) fn own(&self) -> &Compared {
-        &self.own
+    /// What is new or changed, in the version of the write.
+    pub(super) fn into_touched(self) -> Set {
+        self.own.touched
     }
 
     /// `None` when the version is not served.
@@ -97,6 +108,9 @@ impl<'a> Comparisons<'a> {
 }
 
 fn without(changes: Changes, reset: &[&str]) -> Changes {
+    if reset.is_empty() {
+        return changes;
+    }
     let reset = set_of(reset);
     Changes {
         added: changes.added.minus_below(&reset),
