@@ -32,18 +32,13 @@ fn object(resource: &str, namespace: &str, name: &str, uid: &str, rest: &str) ->
     let metadata = format!("\"metadata\":{{\"name\":\"{name}\"}}");
     let rest = if rest.is_empty() { String::new() } else { format!(",{rest}") };
     Object {
-        key: Key::new(ResourceId::from_text(resource), namespace, name),
-        revision: Revision(0),
         uid: uid.into(),
-        labels: Default::default(),
-        fields: Box::new([]),
-        owners: Box::new([]),
-        deletion: None,
-        has_finalizers: false,
         metadata: (11, metadata.len() as u32),
-        bytes: Bytes::from(format!("{metadata}{rest}}}")),
         splice: 12,
-        message: Default::default(),
+        ..Object::bare(
+            Key::new(ResourceId::from_text(resource), namespace, name),
+            Bytes::from(format!("{metadata}{rest}}}")),
+        )
     }
 }
 

@@ -15,18 +15,13 @@ const ROUNDS: u32 = 200_000;
 fn object(resource: &str, namespace: &str, name: &str, body: &str) -> Object {
     let metadata = format!("\"metadata\":{{\"name\":\"{name}\"}}");
     Object {
-        key: Key::new(ResourceId::new("rbac.authorization.k8s.io", resource), namespace, name),
         revision: Revision(1),
-        uid: "u".into(),
-        labels: Default::default(),
-        fields: Box::new([]),
-        owners: Box::new([]),
-        deletion: None,
-        has_finalizers: false,
         metadata: (11, metadata.len() as u32),
-        bytes: Bytes::from(format!("{metadata},{body}}}")),
         splice: 12,
-        message: Default::default(),
+        ..Object::bare(
+            Key::new(ResourceId::new("rbac.authorization.k8s.io", resource), namespace, name),
+            Bytes::from(format!("{metadata},{body}}}")),
+        )
     }
 }
 

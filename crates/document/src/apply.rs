@@ -13,7 +13,7 @@ pub use element::Element;
 pub use scale::{to_parent, to_scale};
 pub use set::Set;
 pub use versions::{Served, Versions};
-pub(crate) use walk::go_syntax;
+pub(crate) use walk::{go_syntax, go_type};
 
 use std::sync::LazyLock;
 

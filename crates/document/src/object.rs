@@ -62,6 +62,25 @@ pub enum Head<'a> {
 }
 
 impl Object {
+    /// An object of which nothing but its key and its text is known; its uid is `u`. For tests of crates that keep
+    /// objects: what the server stores is sealed.
+    pub fn bare(key: Key, bytes: Bytes) -> Self {
+        Object {
+            key,
+            revision: Revision(0),
+            uid: "u".into(),
+            labels: Labels::default(),
+            fields: Box::default(),
+            owners: Box::default(),
+            deletion: None,
+            has_finalizers: false,
+            bytes,
+            splice: 0,
+            metadata: (0, 0),
+            message: Memo::default(),
+        }
+    }
+
     /// Appends the object's JSON (no trailing newline).
     pub fn write_json(&self, head: Head<'_>, out: &mut Vec<u8>) {
         out.reserve(self.bytes.len() + 128);

@@ -51,18 +51,12 @@ impl Server {
     fn put(&self, resource: &str, name: &str, body: &str) {
         let metadata = format!("\"metadata\":{{\"name\":\"{name}\"}}");
         let object = Object {
-            key: Key::new(ResourceId::new(RBAC, resource), "", name),
-            revision: Revision(0),
-            uid: "u".into(),
-            labels: Default::default(),
-            fields: Box::new([]),
-            owners: Box::new([]),
-            deletion: None,
-            has_finalizers: false,
             metadata: (11, metadata.len() as u32),
-            bytes: Bytes::from(format!("{metadata},{body}}}")),
             splice: 12,
-            message: Default::default(),
+            ..Object::bare(
+                Key::new(ResourceId::new(RBAC, resource), "", name),
+                Bytes::from(format!("{metadata},{body}}}")),
+            )
         };
         let passage = self.gate.enter(self.insiders.api_server(), Attributes::path("post", "/")).unwrap();
         let write = Write { precondition: Precondition::Any, effect: Effect::Put(object) };

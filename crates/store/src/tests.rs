@@ -28,20 +28,7 @@ fn reseal(key: Key, revision: Revision, bytes: Bytes) -> Result<Object, String> 
     let label = text.split(';').next().unwrap_or_default();
     let labels: Labels = label.split_once('=').into_iter().collect();
     let deletion = text.contains("deleting").then_some(Time(1));
-    Ok(Object {
-        key,
-        revision,
-        uid: "u".into(),
-        labels,
-        fields: Box::new([]),
-        owners: Box::new([]),
-        deletion,
-        has_finalizers: false,
-        bytes,
-        splice: 0,
-        metadata: (0, 0),
-        message: Default::default(),
-    })
+    Ok(Object { revision, labels, deletion, ..Object::bare(key, bytes) })
 }
 
 fn key(name: &str) -> Key {

@@ -13,18 +13,13 @@ pub(crate) fn object(resource: &str, namespace: &str, name: &str, body: &str) ->
     let end = meta.len() as u32;
     let rest = if body.is_empty() { String::new() } else { format!(",{body}") };
     Object {
-        key: Key::new(ResourceId::from_text(resource), namespace, name),
         revision: Revision(1),
-        uid: "u".into(),
-        labels: Default::default(),
-        fields: Box::new([]),
-        owners: Box::new([]),
-        deletion: None,
-        has_finalizers: false,
-        bytes: Bytes::from(format!("{meta}{rest}}}")),
         splice: 12,
-        message: Default::default(),
         metadata: (11, end),
+        ..Object::bare(
+            Key::new(ResourceId::from_text(resource), namespace, name),
+            Bytes::from(format!("{meta}{rest}}}")),
+        )
     }
 }
 

@@ -429,7 +429,7 @@ fn judge_items(list: &[Value], shape: Shape, items: Items, path: &mut String, er
 }
 
 /// `%T` of a decoded value.
-fn go_type(value: &Value) -> &'static str {
+pub(crate) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",

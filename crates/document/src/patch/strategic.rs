@@ -51,17 +51,9 @@ fn bad_patch_type(directive: &Value, map: &Map) -> PatchError {
     internal(format!("unknown patch type: {directive} in map: {}", go_text(&Value::Map(map.clone()))))
 }
 
-/// `%T` of a decoded value, as it stands in errors.
+/// `%T` of a decoded value, as `%s` shows a missing one.
 pub(super) fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Map(_) => "map[string]interface {}",
-    }
+    if value.is_null() { "%!s(<nil>)" } else { crate::apply::go_type(value) }
 }
 
 /// What is left of a value that the original does not have: no nulls in maps, no directives; none when it is one.

@@ -236,18 +236,13 @@ mod tests {
         let put = |(resource, namespace, name, uid, rest): &(&str, &str, &str, &str, &str)| {
             let metadata = format!("\"metadata\":{{\"name\":\"{name}\"}}");
             let object = Object {
-                key: Key::new(ResourceId::from_text(resource), namespace, name),
-                revision: Revision(0),
                 uid: (*uid).into(),
-                labels: Default::default(),
-                fields: Box::new([]),
-                owners: Box::new([]),
-                deletion: None,
-                has_finalizers: false,
                 metadata: (11, metadata.len() as u32),
-                bytes: Bytes::from(format!("{metadata}{rest}}}")),
                 splice: 12,
-                message: Default::default(),
+                ..Object::bare(
+                    Key::new(ResourceId::from_text(resource), namespace, name),
+                    Bytes::from(format!("{metadata}{rest}}}")),
+                )
             };
             Write { precondition: Precondition::Any, effect: Effect::Put(object) }
         };

@@ -37,20 +37,7 @@ pub(crate) fn key(name: &str) -> Key {
 }
 
 pub(crate) fn reseal(key: Key, revision: Revision, bytes: Bytes) -> Result<Object, String> {
-    Ok(Object {
-        key,
-        revision,
-        uid: "u".into(),
-        labels: Default::default(),
-        fields: Box::new([]),
-        owners: Box::new([]),
-        deletion: None,
-        has_finalizers: false,
-        bytes,
-        splice: 0,
-        metadata: (0, 0),
-        message: Default::default(),
-    })
+    Ok(Object { revision, ..Object::bare(key, bytes) })
 }
 
 pub(crate) fn put(name: &str, text: &[u8], precondition: Precondition) -> Write {
