@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 /// Builds the release binary and becomes `lanyard up` with the given flags.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    if !sh::has("cc") {
-        sh::apt(&["build-essential"], "building the C parts of SQLite and the cryptographic library")?;
+    if !sh::has("cc") || !sh::has("make") {
+        sh::apt(&["build-essential"], "building SQLite, the cryptographic library and the allocator")?;
     }
     let binary = build(true)?;
     let mut up = std::process::Command::new(&binary);

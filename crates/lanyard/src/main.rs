@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// A write makes and drops some thousand small values: with the C library's allocator that is a third of its time, and
 /// what a burst of load took is not given back.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let command = flags::Command::from_command_line();
