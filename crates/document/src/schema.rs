@@ -201,7 +201,7 @@ impl Type {
     }
 
     pub fn field(&self, name: &str) -> Option<&'static Field> {
-        self.fields().iter().find(|f| f.name == name)
+        self.fields().iter().find(|f| crate::value::same_name(f.name, name))
     }
 }
 

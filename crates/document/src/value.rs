@@ -27,6 +27,12 @@ pub struct Map(Vec<(Name, Value)>);
 
 static NULL: Value = Value::Null;
 
+/// Whether two member names are equal; most that are not differ in length or in their last byte, and need no call.
+#[inline]
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.as_bytes().last() == b.as_bytes().last() && a == b
+}
+
 impl Map {
     pub fn new() -> Self {
         Map::default()
@@ -45,11 +51,11 @@ impl Map {
     }
 
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.0.iter().find(|(n, _)| same_name(n, name)).map(|(_, v)| v)
     }
 
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        self.0.iter_mut().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.0.iter_mut().find(|(n, _)| same_name(n, name)).map(|(_, v)| v)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -74,14 +80,14 @@ impl Map {
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        let at = self.0.iter().position(|(n, _)| n == name)?;
+        let at = self.0.iter().position(|(n, _)| same_name(n, name))?;
         Some(self.0.remove(at).1)
     }
 
     /// The member, made null when missing.
     pub fn entry(&mut self, name: impl Into<Name>) -> &mut Value {
         let name = name.into();
-        let at = match self.0.iter().position(|(n, _)| *n == name) {
+        let at = match self.0.iter().position(|(n, _)| same_name(n, &name)) {
             Some(at) => at,
             None => {
                 self.0.push((name, Value::Null));
@@ -180,7 +186,7 @@ impl Members {
 
     fn find(&mut self, name: &str) -> Option<usize> {
         if self.members.len() < INDEX_FROM {
-            return self.members.iter().position(|(n, _)| n == name);
+            return self.members.iter().position(|(n, _)| same_name(n, name));
         }
         if self.index.is_empty() {
             self.index.extend(self.members.iter().enumerate().map(|(at, (n, _))| ((&**n).into(), at)));

@@ -88,12 +88,16 @@ impl Registry {
         if target.resource.storage.is_empty() {
             return virtuals::create(self, passage, target, request.body, options).await;
         }
-        let decoded = body::decode(request.body, &Expected::of(target.resource), options.field_validation)?;
-        request.warnings.extend(decoded.warnings);
-        let mut value = decoded.value;
-        disown_system_fields(&mut value);
-        check_namespace(&target, passage.attributes(), &mut value)?;
-        self.insert(passage, target, &options, value, "").await
+        let read = || {
+            let expected = Expected::of(target.resource);
+            let mut decoded = body::decode(request.body.clone(), &expected, options.field_validation)?;
+            disown_system_fields(&mut decoded.value);
+            check_namespace(&target, passage.attributes(), &mut decoded.value)?;
+            Ok((decoded.value, decoded.warnings))
+        };
+        let (value, warnings) = read()?;
+        request.warnings.extend(warnings);
+        self.insert(passage, target, &options, value, || read().map(|(value, _)| value)).await
     }
 
     /// PUT on an object or on a part of it.
@@ -131,31 +135,32 @@ impl Registry {
         self.rewrite(Update { passage, target, options, source, warnings: request.warnings }).await
     }
 
-    /// Creates `value`; `fixed_name` is set when the URL names the object (create by PUT).
-    pub(crate) async fn insert(
+    /// Creates `value`; `again` makes it anew for the rare case that somebody else was faster.
+    async fn insert(
         &self,
         passage: &Passage,
         target: Target,
         options: &WriteOptions,
-        value: Value,
-        fixed_name: &str,
+        mut value: Value,
+        again: impl Fn() -> Result<Value, Status> + Send + Sync,
     ) -> Result<Outcome, Status> {
         let mut names = 0;
         for _ in 0..ATTEMPTS {
-            match self.insert_once(passage, target, options, value.clone(), fixed_name, &mut names).await? {
+            match self.insert_once(passage, target, options, value, "", &mut names).await? {
                 Step::Done(outcome) => return Ok(outcome),
-                Step::Again => {}
+                Step::Again => value = again()?,
             }
         }
         Err(busy())
     }
 
+    /// One try; `fixed_name` is set when the URL names the object (create by PUT).
     async fn insert_once(
         &self,
         passage: &Passage,
         target: Target,
         options: &WriteOptions,
-        value: Value,
+        mut value: Value,
         fixed_name: &str,
         names: &mut usize,
     ) -> Result<Step, Status> {
@@ -163,7 +168,6 @@ impl Registry {
         let turn = self.service_turn(target).await;
         let view = self.store.view();
         let row = target.resource;
-        let mut value = value;
         if !options.applied {
             manage::track(&target, options, None, &mut value);
         }
@@ -248,7 +252,7 @@ impl Registry {
         let options = companion::as_server();
         let namespace = doc!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
         let target = Target { resource: row, subresource: None };
-        match Box::pin(self.insert(system, target, &options, namespace, "")).await {
+        match Box::pin(self.insert(system, target, &options, namespace.clone(), || Ok(namespace.clone()))).await {
             Err(refusal) if refusal.code != 409 => Err(refusal),
             _ => Ok(Step::Again),
         }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use document::Object;
@@ -54,6 +54,8 @@ struct Batch {
 }
 
 const BATCH: usize = 512;
+/// How long a batch may wait for company. A sync costs about as much processor time whether it is for one or for many.
+const LINGER: Duration = Duration::from_micros(500);
 
 /// Runs until it is told to stop or the log fails.
 pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
@@ -68,9 +70,10 @@ pub(crate) fn run(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Me
 fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
     let tidy_every = committer.lock().options.tidy_every;
     let mut tidied = Instant::now();
+    let mut pace = Pace::new();
     loop {
         let mut batch = Vec::new();
-        let stop = take(queue, tidy_every, &mut batch);
+        let stop = take(queue, tidy_every, &mut pace, &mut batch);
         let mut committer = committer.lock();
         let broken = !batch.is_empty() && committer.commit(batch).is_err();
         if stop || broken {
@@ -86,12 +89,27 @@ fn work(committer: &parking_lot::Mutex<Committer>, queue: &Receiver<Message>) {
 }
 
 /// All that waits, up to a limit. True: stop after it.
-fn take(queue: &Receiver<Message>, patience: Duration, batch: &mut Vec<Pending>) -> bool {
-    match queue.recv_timeout(patience) {
+fn take(queue: &Receiver<Message>, patience: Duration, pace: &mut Pace, batch: &mut Vec<Pending>) -> bool {
+    // what came during the last commit is from several writers
+    let (first, several) = match queue.try_recv() {
+        Ok(first) => (Ok(first), true),
+        Err(TryRecvError::Empty) => (queue.recv_timeout(patience), false),
+        Err(TryRecvError::Disconnected) => return true,
+    };
+    match first {
         Ok(Message::Commit(pending)) => batch.push(pending),
         Err(RecvTimeoutError::Timeout) => return false,
         Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
     }
+    if several && pace.brings_more() {
+        std::thread::sleep(LINGER);
+    }
+    let stop = drain(queue, batch);
+    pace.note(batch.len());
+    stop
+}
+
+fn drain(queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
     while batch.len() < BATCH {
         match queue.try_recv() {
             Ok(Message::Commit(pending)) => batch.push(pending),
@@ -100,6 +118,34 @@ fn take(queue: &Receiver<Message>, patience: Duration, batch: &mut Vec<Pending>)
         }
     }
     false
+}
+
+/// How many transactions come within `LINGER`: waiting for fewer than one or two more makes them slower and saves nothing.
+struct Pace {
+    expected: f64,
+    since: Instant,
+}
+
+impl Pace {
+    const WORTH_IT: f64 = 1.5;
+
+    fn new() -> Self {
+        Pace { expected: 0.0, since: Instant::now() }
+    }
+
+    fn brings_more(&self) -> bool {
+        self.expected >= Self::WORTH_IT
+    }
+
+    fn note(&mut self, came: usize) {
+        let now = Instant::now();
+        let passed = now.duration_since(self.since).max(LINGER / 10);
+        let expected = came as f64 * LINGER.as_secs_f64() / passed.as_secs_f64();
+        // the past counts while it is recent
+        let weight = (passed.as_secs_f64() / (LINGER.as_secs_f64() * 8.0)).min(1.0);
+        self.expected += (expected - self.expected) * weight;
+        self.since = now;
+    }
 }
 
 impl Committer {

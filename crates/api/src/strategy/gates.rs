@@ -54,11 +54,10 @@ pub(super) fn drop_fields(new: &mut Value, old: Option<&Value>, type_: &'static 
 }
 
 fn collect(value: &Value, type_: &'static Type, used: &mut BTreeSet<Place>) {
-    let Shape::Struct(fields) = type_.shape else { return };
-    let Value::Map(map) = value else { return };
+    let (Shape::Struct(_), Value::Map(map)) = (&type_.shape, value) else { return };
     used.extend(off(type_).iter().filter(|f| map.contains(f)).map(|f| (type_.name, *f)));
     for (name, member) in map.iter() {
-        let Some(field) = fields.iter().find(|f| f.name == name) else { continue };
+        let Some(field) = type_.field(name) else { continue };
         match (field.kind, member) {
             (Kind::Ref(inner), _) => collect(member, inner, used),
             (Kind::List(Kind::Ref(inner)), Value::List(items)) => items.iter().for_each(|i| collect(i, inner, used)),
@@ -68,13 +67,12 @@ fn collect(value: &Value, type_: &'static Type, used: &mut BTreeSet<Place>) {
 }
 
 fn remove(value: &mut Value, type_: &'static Type, used: &BTreeSet<Place>) {
-    let Shape::Struct(fields) = type_.shape else { return };
-    let Value::Map(map) = value else { return };
+    let (Shape::Struct(_), Value::Map(map)) = (&type_.shape, value) else { return };
     for field in off(type_).iter().filter(|f| !used.contains(&(type_.name, **f))) {
         map.remove(field);
     }
     for (name, member) in map.iter_mut() {
-        let Some(field) = fields.iter().find(|f| f.name == name) else { continue };
+        let Some(field) = type_.field(name) else { continue };
         match (field.kind, member) {
             (Kind::Ref(inner), member) => {
                 let said = !member.is_empty();

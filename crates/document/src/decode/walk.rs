@@ -4,7 +4,7 @@ use super::source::{Next, Source};
 use super::{DecodeError, Decoded, MAX_PROBLEMS, Problem, scalar};
 use crate::json::{SyntaxError, TREE_DEPTH};
 use crate::schema::{Kind, Shape};
-use crate::value::Members;
+use crate::value::{Members, same_name};
 use crate::{Field, Map, Type, Value};
 
 type Result<T> = std::result::Result<T, SyntaxError>;
@@ -367,8 +367,8 @@ fn push_name(out: &mut String, name: &str) {
 /// Where a field is, looked for from where it is expected.
 pub(crate) fn position(fields: &[Field], name: &str, expected: usize) -> Option<usize> {
     let expected = expected.min(fields.len());
-    let later = fields[expected..].iter().position(|f| f.name == name).map(|n| n + expected);
-    later.or_else(|| fields[..expected].iter().position(|f| f.name == name))
+    let later = fields[expected..].iter().position(|f| same_name(f.name, name)).map(|n| n + expected);
+    later.or_else(|| fields[..expected].iter().position(|f| same_name(f.name, name)))
 }
 
 /// Go decodes a repeated object into the same value.

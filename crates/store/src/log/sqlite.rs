@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,6 +42,11 @@ pub struct Sqlite {
     path: PathBuf,
     connection: Connection,
     janitor: Option<Janitor>,
+    tidying: Tidying,
+    /// Bytes of records since the janitor was last told to look.
+    written: u64,
+    /// The janitor has moved most of the write-ahead log: before the next commit it is to begin anew.
+    anew: Arc<AtomicBool>,
     _lock: File,
 }
 
@@ -47,22 +54,31 @@ pub struct Sqlite {
 #[derive(Clone, Copy, Debug)]
 pub struct Tidying {
     pub every: Duration,
-    /// A write-ahead log of so many bytes is moved into the database.
+    /// So many bytes of the write-ahead log that are not in the database yet are moved there.
     pub worth_it: u64,
-    /// At so many bytes commits wait for it.
+    /// At so many bytes in all a commit waits until it has begun anew.
     pub too_large: u64,
+    /// A file that became so long is cut: else it keeps its length, since to overwrite costs the file system a third of
+    /// what it costs to grow.
+    pub too_long: u64,
 }
 
 impl Default for Tidying {
     fn default() -> Self {
-        Tidying { every: Duration::from_secs(1), worth_it: 4 << 20, too_large: 64 << 20 }
+        Tidying { every: Duration::from_secs(1), worth_it: 4 << 20, too_large: 16 << 20, too_long: 64 << 20 }
     }
 }
 
 /// The thread that tidies up.
 struct Janitor {
-    queue: Sender<Garbage>,
+    queue: Sender<Task>,
     thread: JoinHandle<()>,
+}
+
+enum Task {
+    Delete(Garbage),
+    /// Much was written: do not wait for the next time.
+    Look,
 }
 
 impl Sqlite {
@@ -97,8 +113,9 @@ impl Sqlite {
                 }
             }
         }
-        let janitor = Janitor::start(path, tidying)?;
-        Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), _lock: lock })
+        let anew = Arc::new(AtomicBool::new(false));
+        let janitor = Janitor::start(path, tidying, anew.clone())?;
+        Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), tidying, written: 0, anew, _lock: lock })
     }
 }
 
@@ -108,18 +125,32 @@ impl Log for Sqlite {
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        if self.anew.swap(false, Ordering::Relaxed) {
+            begin_anew(&self.connection, &self.path, self.tidying);
+        }
         let outcome = append(&self.connection, records);
         if outcome.is_err() && !self.connection.is_autocommit() {
             // a failed rollback shows at the next append
             let _ = self.connection.execute_batch("ROLLBACK");
         }
+        self.written += records.iter().map(|r| r.value.as_ref().map_or(0, |v| v.len() as u64)).sum::<u64>();
+        if self.written >= self.tidying.worth_it {
+            self.written = 0;
+            self.tell(Task::Look);
+        }
         outcome.map_err(|e| e.of(&self.path))
     }
 
     fn compact(&mut self, garbage: Garbage) {
+        self.tell(Task::Delete(garbage));
+    }
+}
+
+impl Sqlite {
+    fn tell(&self, task: Task) {
         if let Some(janitor) = &self.janitor {
             // its thread ends only with this log
-            let _ = janitor.queue.send(garbage);
+            let _ = janitor.queue.send(task);
         }
     }
 }
@@ -235,6 +266,8 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(30))?;
+    // for a new file: most objects then fit into a page
+    connection.execute_batch("PRAGMA page_size = 8192")?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     Ok(connection)
@@ -276,24 +309,26 @@ fn failed(path: &Path, why: impl std::fmt::Display) -> OpenError {
 }
 
 impl Janitor {
-    fn start(path: &Path, tidying: Tidying) -> Result<Janitor, OpenError> {
+    fn start(path: &Path, tidying: Tidying, anew: Arc<AtomicBool>) -> Result<Janitor, OpenError> {
         let connection = connect(path).map_err(|e| failed(path, e))?;
-        let (queue, garbage) = mpsc::channel();
-        let wal = suffixed(path, "-wal");
+        let (queue, tasks) = mpsc::channel();
+        let own = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("tidy".into())
-            .spawn(move || tidy(&connection, &wal, tidying, &garbage))
+            .spawn(move || tidy(&connection, &own, tidying, &anew, &tasks))
             .map_err(|e| failed(path, e))?;
         Ok(Janitor { queue, thread })
     }
 }
 
-fn tidy(connection: &Connection, wal: &Path, tidying: Tidying, queue: &mpsc::Receiver<Garbage>) {
+fn tidy(connection: &Connection, path: &Path, tidying: Tidying, anew: &AtomicBool, queue: &mpsc::Receiver<Task>) {
     let mut owed: VecDeque<Garbage> = VecDeque::new();
     loop {
+        let mut quiet = false;
         match queue.recv_timeout(tidying.every) {
-            Ok(garbage) => owed.push_back(garbage),
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Task::Delete(garbage)) => owed.push_back(garbage),
+            Ok(Task::Look) => {}
+            Err(RecvTimeoutError::Timeout) => quiet = true,
             Err(RecvTimeoutError::Disconnected) => return,
         }
         // strictly in order, and what failed is tried again before anything later: a removal's record must outlive all
@@ -305,8 +340,16 @@ fn tidy(connection: &Connection, wal: &Path, tidying: Tidying, queue: &mpsc::Rec
             }
             owed.pop_front();
         }
-        if let Err(error) = checkpoint(connection, wal, tidying) {
-            tracing::warn!("failed to checkpoint the store: {error}");
+        if anew.load(Ordering::Relaxed) {
+            // the next commit does it; nobody commits when it is quiet
+            if quiet && anew.swap(false, Ordering::Relaxed) {
+                begin_anew(connection, path, tidying);
+            }
+            continue;
+        }
+        match checkpoint(connection, path, tidying) {
+            Ok(due) => anew.store(due, Ordering::Relaxed),
+            Err(error) => tracing::warn!("failed to checkpoint the store: {error}"),
         }
     }
 }
@@ -352,18 +395,34 @@ fn signed(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
-/// Moves the write-ahead log into the database. A writer that never pauses would let it grow: then it has to wait once.
-fn checkpoint(connection: &Connection, wal: &Path, tidying: Tidying) -> Result<(), rusqlite::Error> {
-    let size = std::fs::metadata(wal).map_or(0, |m| m.len());
-    let run = |mode: &str| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-    if size >= tidying.worth_it {
-        run("PASSIVE")?;
+/// Moves the write-ahead log into the database, but for what is written meanwhile. True: it is to begin anew, which is
+/// best done between two commits, since a writer that never pauses leaves another connection no moment for it.
+fn checkpoint(connection: &Connection, path: &Path, tidying: Tidying) -> Result<bool, rusqlite::Error> {
+    let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let bytes = |frames: i64| unsigned(frames.saturating_mul(page));
+    let (mut used, mut moved) = wal_checkpoint(connection, "NOOP")?;
+    if bytes(used - moved) >= tidying.worth_it {
+        (used, moved) = wal_checkpoint(connection, "PASSIVE")?;
     }
-    if size >= tidying.too_large {
-        // most is done already, so the wait is short
-        run("TRUNCATE")?;
+    // one that is moved whole begins anew by itself
+    Ok((used > moved && bytes(used) >= tidying.too_large) || is_too_long(path, tidying))
+}
+
+fn begin_anew(connection: &Connection, path: &Path, tidying: Tidying) {
+    let mode = if is_too_long(path, tidying) { "TRUNCATE" } else { "RESTART" };
+    if let Err(error) = wal_checkpoint(connection, mode) {
+        tracing::warn!("failed to begin the write-ahead log anew, it grows on: {error}");
     }
-    Ok(())
+}
+
+fn is_too_long(path: &Path, tidying: Tidying) -> bool {
+    std::fs::metadata(suffixed(path, "-wal")).is_ok_and(|m| m.len() >= tidying.too_long)
+}
+
+/// The frames of the write-ahead log, and how many of them are in the database.
+fn wal_checkpoint(connection: &Connection, mode: &str) -> Result<(i64, i64), rusqlite::Error> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    connection.query_row(&sql, [], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 #[cfg(test)]
@@ -410,6 +469,43 @@ mod tests {
             let mode = std::fs::metadata(suffixed(&path, suffix)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{suffix}");
         }
+    }
+
+    #[test]
+    fn the_write_ahead_log_is_written_over_and_cut_when_it_is_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let length = || std::fs::metadata(suffixed(&path, "-wal")).unwrap().len();
+        let (mut revision, mut written) = (1, 0);
+        let mut append = |log: &mut Sqlite| {
+            revision += 1;
+            written += 20_000;
+            let key = Key::new(ResourceId::new("", "pods"), "a", "b");
+            log.append(&[Record { revision: Revision(revision), key, value: Some(vec![7; 20_000].into()) }]).unwrap();
+            written
+        };
+        let hasty =
+            Tidying { every: Duration::from_millis(1), worth_it: 40_000, too_large: 200_000, too_long: 1 << 40 };
+        let mut log = Sqlite::open_with(&path, hasty).unwrap();
+        let mut longest = 0;
+        while append(&mut log) < 5 * longest || longest == 0 {
+            assert!(length() >= longest, "it keeps its length");
+            longest = length();
+        }
+        drop(log);
+        let mut log =
+            Sqlite::open_with(&path, Tidying { worth_it: 1 << 40, too_large: 1 << 40, too_long: 400_000, ..hasty })
+                .unwrap();
+        longest = 0;
+        while length() >= longest {
+            longest = length();
+            append(&mut log);
+        }
+        drop(log);
+        let mut log = Sqlite::open(&path).unwrap();
+        let mut found = 0;
+        log.replay(&mut |_| found += 1).unwrap();
+        assert_eq!(found, revision - 1);
     }
 
     #[test]
