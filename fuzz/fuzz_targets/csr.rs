@@ -28,7 +28,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { authority, chain, view: generate::empty_view(), asker: der::Authority::new() }
 });
 
-const USAGES: &[&str] = &["client auth", "digital signature", "key encipherment", "server auth", "any", "cert sign", "nonsense"];
+const USAGES: &[&str] =
+    &["client auth", "digital signature", "key encipherment", "server auth", "any", "cert sign", "nonsense"];
 
 fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", STANDARD.encode(der))
@@ -47,7 +48,8 @@ fn validate(request: &str, usages: &[String]) {
 
 fn check(request: &str, usages: &[String], seconds: Option<i64>) {
     validate(request, usages);
-    let asked = CertificateRequest { request: request.as_bytes(), usages, seconds };
+    const MOST: i64 = 365 * 86_400;
+    let asked = CertificateRequest { request: request.as_bytes(), usages, seconds, most: MOST };
     let Ok(pem) = WORLD.authority.sign_request(&asked) else { return };
     let der = issuer::authority::certificates_from_pem(&pem).remove(0);
     let (rest, certificate) = x509_parser::parse_x509_certificate(&der).expect("a certificate");

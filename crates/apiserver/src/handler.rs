@@ -15,13 +15,14 @@ use meta::Status;
 use parking_lot::RwLock;
 use registry::{Query, Registry};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
 use crate::config::{Config, IssuerDocuments};
 use crate::counted::{self, Counted};
 use crate::discovery::Discovery;
+use crate::ending::{Ended, Flag};
 use crate::frames::Recent;
 use crate::health::Health;
 use crate::limits::{InFlight, Slot, is_long_running};
@@ -39,8 +40,8 @@ pub(crate) struct Connection {
     pub certificates: Option<authn::Peer>,
     /// Its place among all connections; a tunnel keeps it.
     pub permit: Arc<OwnedSemaphorePermit>,
-    /// Says that the connection is to end after what is under way.
-    pub close: Notify,
+    /// Whether the connection is to end after what is under way.
+    pub close: Flag,
 }
 
 /// Everything that requests share.
@@ -129,16 +130,8 @@ impl Handler {
     }
 
     /// Completes when the end has begun.
-    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let shutdown = self.shutdown.get().cloned();
-        async move {
-            match shutdown {
-                Some(mut shutdown) => {
-                    let _ = shutdown.wait_for(|ended| *ended).await;
-                }
-                None => std::future::pending().await,
-            }
-        }
+    pub(crate) fn ended(&self) -> Ended {
+        Ended::new(self.shutdown.get().cloned())
     }
 
     pub(crate) fn connection(
@@ -151,7 +144,7 @@ impl Handler {
             peer,
             certificates: authn::Peer::new(chain.iter().map(|c| c.to_vec())),
             permit: Arc::new(permit),
-            close: Notify::new(),
+            close: Flag::default(),
         }
     }
 
@@ -180,7 +173,7 @@ impl Handler {
         }
         if parts.version == Version::HTTP_2 && (notes.stranger || reply.status() == 401) {
             // many such streams on one connection would cost much and give nothing
-            connection.close.notify_one();
+            connection.close.raise();
         }
         let reply = self.count(reply, &mut notes, started, connection);
         respond::finish(reply, audit_id, &notes.warnings)

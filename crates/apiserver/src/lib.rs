@@ -9,6 +9,7 @@ mod body;
 pub mod config;
 mod counted;
 mod discovery;
+mod ending;
 mod frames;
 mod handler;
 mod health;

@@ -11,17 +11,19 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use nix::sys::socket::{setsockopt, sockopt};
 use parking_lot::RwLock;
 use registry::Registry;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::body::Body;
 use crate::config::{Config, IssuerDocuments, Listener, Tls};
+use crate::ending::{Ended, Flag};
 use crate::handler::Handler;
 use crate::tls::{self, TlsError};
 
@@ -210,8 +212,12 @@ impl Accept {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
+        // a peer that is gone is noticed by the kernel: frames that ask for it would wake every connection
+        if let Err(error) = keep_alive(&stream) {
+            tracing::debug!(%peer, %error, "cannot have the connection watched");
+        }
         let mut shutdown = self.shutdown.clone();
         let shaken = tokio::select! {
             shaken = self.shake_hands(stream, peer) => shaken,
@@ -230,8 +236,9 @@ impl Accept {
         let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let result = tokio::select! {
+            biased;
             result = serving.as_mut() => result,
-            () = ended_or_closed(&mut self.shutdown, &connection.close) => {
+            () = ended_or_closed(Ended::new(Some(shutdown)), &connection.close) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -261,16 +268,22 @@ fn builder(max_streams: u32) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(max_streams)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1 << 20)
-        .max_header_list_size(1 << 20)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(15));
+        .max_header_list_size(1 << 20);
     builder
 }
 
-async fn ended_or_closed(shutdown: &mut watch::Receiver<bool>, close: &Notify) {
+fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &30)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &15)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)
+}
+
+async fn ended_or_closed(ended: Ended, close: &Flag) {
     tokio::select! {
-        () = ended(shutdown) => {}
-        () = close.notified() => tokio::time::sleep(LAST_ANSWER).await,
+        biased;
+        () = ended => {}
+        () = close.raised() => tokio::time::sleep(LAST_ANSWER).await,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Watches on the wire: one frame per event, as JSON lines or length-delimited protobuf, whole, as Table rows or as
 //! metadata. A watch ends at its timeout, when it falls off the history, or with the server.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +12,10 @@ use document::Object;
 use meta::{Revision, Status};
 use registry::Watch;
 use store::{Event, EventKind, Watcher};
-use tokio::time::{Instant, Interval, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::Body;
+use crate::ending::{Ended, Rarely};
 use crate::frames::{self, Recent};
 use crate::metrics::Events;
 use crate::negotiate::Shape;
@@ -49,18 +52,9 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
         initial: watch.initial.into_iter(),
         initial_end: watch.initial_end,
         watcher: watch.watcher,
-        bookmarks: watch.bookmarks.then(|| interval(BOOKMARKS)),
-        deadline: Box::pin(sleep_until(Instant::now() + timeout.min(LONGEST))),
+        beside: Beside::new(call.handler.ended(), Instant::now() + timeout.min(LONGEST), watch.bookmarks),
     };
-    let ended = Box::pin(call.handler.ended());
-    let pieces = futures::stream::unfold((stream, ended), |(mut stream, mut ended)| async move {
-        let piece = tokio::select! {
-            biased;
-            () = &mut ended => return None,
-            piece = stream.next() => piece?,
-        };
-        Some((piece, (stream, ended)))
-    });
+    let pieces = futures::stream::unfold(stream, |mut stream| async move { Some((stream.next().await?, stream)) });
     respond::plain(200, content_type, Body::pieces(pieces))
 }
 
@@ -68,10 +62,6 @@ pub(crate) fn answer(call: &Call<'_>, maker: Maker, begun: Result<Watch, Status>
 fn spread(least: Duration) -> Duration {
     let random = u64::from_le_bytes(meta::random::bytes::<8>());
     least + Duration::from_millis(random % (least.as_millis().max(1) as u64))
-}
-
-fn interval(period: Duration) -> Interval {
-    tokio::time::interval_at(Instant::now() + period, period)
 }
 
 struct Stream {
@@ -85,8 +75,48 @@ struct Stream {
     /// The end of `initial` is still to be said, by a bookmark of this revision.
     initial_end: Option<Revision>,
     watcher: Watcher,
-    bookmarks: Option<Interval>,
-    deadline: Pin<Box<Sleep>>,
+    beside: Beside,
+}
+
+/// What else a watch waits for.
+struct Beside {
+    ended: Ended,
+    deadline: Instant,
+    /// When the next bookmark is due.
+    bookmark: Option<Instant>,
+    /// Runs out at the earlier of the two.
+    timer: Rarely<Pin<Box<Sleep>>>,
+}
+
+enum Due {
+    End,
+    Bookmark,
+}
+
+impl Beside {
+    fn new(ended: Ended, deadline: Instant, bookmarks: bool) -> Self {
+        let bookmark = bookmarks.then(|| Instant::now() + BOOKMARKS);
+        Beside { ended, deadline, bookmark, timer: Self::timer(deadline, bookmark) }
+    }
+
+    fn timer(deadline: Instant, bookmark: Option<Instant>) -> Rarely<Pin<Box<Sleep>>> {
+        Rarely::new(Box::pin(sleep_until(bookmark.map_or(deadline, |b| b.min(deadline)))))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        if Pin::new(&mut self.ended).poll(cx).is_ready() {
+            return Poll::Ready(Due::End);
+        }
+        let next = self.bookmark.map_or(self.deadline, |b| b.min(self.deadline));
+        // a timer counts milliseconds
+        ready!(self.timer.poll(cx, || Instant::now() + Duration::from_millis(1) >= next));
+        if next == self.deadline {
+            return Poll::Ready(Due::End);
+        }
+        self.bookmark = Some(Instant::now() + BOOKMARKS);
+        self.timer = Self::timer(self.deadline, self.bookmark);
+        Poll::Ready(Due::Bookmark)
+    }
 }
 
 impl Stream {
@@ -95,11 +125,18 @@ impl Stream {
         if let Some(piece) = self.beginning() {
             return Some(piece);
         }
-        let event = tokio::select! {
-            biased;
-            event = self.watcher.next() => event?,
-            () = self.deadline.as_mut() => return None,
-            () = tick(&mut self.bookmarks) => {
+        let event = {
+            let mut next = pin!(self.watcher.next());
+            let step = poll_fn(|cx| match next.as_mut().poll(cx) {
+                Poll::Ready(event) => Poll::Ready(Ok(event)),
+                Poll::Pending => self.beside.poll(cx).map(Err),
+            });
+            step.await
+        };
+        let event = match event {
+            Ok(event) => event?,
+            Err(Due::End) => return None,
+            Err(Due::Bookmark) => {
                 let bookmark = frames::bookmark(&self.maker, self.watcher.revision(), false);
                 self.events.observe(bookmark.len() as u64);
                 return Some(bookmark.into());
@@ -144,14 +181,5 @@ impl Stream {
         let frame = self.recent.frame(&self.maker, event, columns);
         self.events.observe(frame.len() as u64);
         frame
-    }
-}
-
-async fn tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => std::future::pending().await,
     }
 }

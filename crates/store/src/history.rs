@@ -2,6 +2,7 @@
 //! revision. Bounded by age and bytes; what falls off is compacted.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::observer::Change;
 /// The history of one resource.
 pub(crate) struct History {
     entries: RwLock<Entries>,
+    /// The sequence number that the next entry will have: most watchers are there, and see so without the lock.
+    end: AtomicU64,
     pub(crate) changed: Notify,
 }
 
@@ -63,7 +66,7 @@ impl Entry {
 impl History {
     pub(crate) fn new(floor: Revision, complete: Revision) -> Self {
         let entries = Entries { list: VecDeque::new(), first: 0, floor, complete, bytes: 0 };
-        History { entries: RwLock::new(entries), changed: Notify::new() }
+        History { entries: RwLock::new(entries), end: AtomicU64::new(0), changed: Notify::new() }
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Entries) -> T) -> T {
@@ -78,6 +81,12 @@ impl History {
             entries.complete = entry.change.revision;
             entries.list.push_back(entry);
         }
+        self.end.store(entries.first + entries.list.len() as u64, Ordering::Release);
+    }
+
+    /// Whether nothing has happened yet at a sequence number.
+    pub(crate) fn ends_at(&self, sequence: u64) -> bool {
+        self.end.load(Ordering::Acquire) == sequence
     }
 
     /// Says that nothing is missing up to a revision. Wakes nobody.

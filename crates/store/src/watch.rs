@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use document::Object;
 use meta::{ResourceId, Revision, fields, labels};
@@ -97,20 +98,21 @@ impl Watcher {
     /// The next event; waits for it. `None`: closed, because it fell off the history or the store shut down.
     /// Nothing is lost when the future is dropped before it is ready.
     pub async fn next(&mut self) -> Option<Event> {
-        // most often, something is there: then nobody has to be told to wake this watcher
-        match self.poll() {
-            Step::Event(event) => return Some(event),
-            Step::Closed => return None,
-            Step::Wait => {}
-        }
         let history = self.history.clone();
         loop {
             let mut changed = std::pin::pin!(history.changed.notified());
-            changed.as_mut().enable();
-            match self.poll() {
+            // asks to be woken before it looks, so that nothing falls between the two
+            let step = std::future::poll_fn(|cx| {
+                let woken = changed.as_mut().poll(cx).is_ready();
+                match self.poll() {
+                    Step::Wait if !woken => Poll::Pending,
+                    step => Poll::Ready(step),
+                }
+            });
+            match step.await {
                 Step::Event(event) => return Some(event),
                 Step::Closed => return None,
-                Step::Wait => changed.await,
+                Step::Wait => {}
             }
         }
     }
@@ -125,17 +127,21 @@ impl Watcher {
 
     /// Everything up to here has been delivered or does not match: what a bookmark says. It moves on while the
     /// resource is quiet.
-    pub fn revision(&self) -> Revision {
-        self.history.read(|entries| match entries.at(self.cursor) {
+    pub fn revision(&mut self) -> Revision {
+        self.seen = self.history.read(|entries| match entries.at(self.cursor) {
             Ok(None) => self.seen.max(entries.completed()),
             _ => self.seen,
-        })
+        });
+        self.seen
     }
 
     fn poll(&mut self) -> Step {
         const AT_ONCE: u32 = 1024;
         if self.shared.stopped.load(Ordering::Acquire) {
             return Step::Closed;
+        }
+        if self.history.ends_at(self.cursor) {
+            return Step::Wait;
         }
         let history = self.history.clone();
         let shown = self.shared.shown();
@@ -144,10 +150,7 @@ impl Watcher {
                 for _ in 0..AT_ONCE {
                     match entries.at(self.cursor) {
                         Err(_) => return Some(Step::Closed),
-                        Ok(None) => {
-                            self.seen = self.seen.max(entries.completed());
-                            return Some(Step::Wait);
-                        }
+                        Ok(None) => return Some(Step::Wait),
                         Ok(Some(entry)) if entry.change.revision > shown => return Some(Step::Wait),
                         Ok(Some(entry)) => {
                             if let Some(event) = self.pass(entry) {

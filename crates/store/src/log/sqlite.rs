@@ -476,36 +476,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let length = || std::fs::metadata(suffixed(&path, "-wal")).unwrap().len();
-        let (mut revision, mut written) = (1, 0);
-        let mut append = |log: &mut Sqlite| {
-            revision += 1;
-            written += 20_000;
-            let key = Key::new(ResourceId::new("", "pods"), "a", "b");
-            log.append(&[Record { revision: Revision(revision), key, value: Some(vec![7; 20_000].into()) }]).unwrap();
-            written
+        // the janitor sleeps: each step is taken here
+        let never =
+            Tidying { every: Duration::from_secs(3600), worth_it: u64::MAX, too_large: 200_000, too_long: 400_000 };
+        let mut log = Sqlite::open_with(&path, never).unwrap();
+        let mut revision = 1;
+        let mut append = |log: &mut Sqlite, until| {
+            let mut appended = 0;
+            while appended == 0 || length() < until {
+                (revision, appended) = (revision + 1, appended + 1);
+                let key = Key::new(ResourceId::new("", "pods"), "a", "b");
+                log.append(&[Record { revision: Revision(revision), key, value: Some(vec![7; 20_000].into()) }])
+                    .unwrap();
+            }
+            revision
         };
-        let hasty =
-            Tidying { every: Duration::from_millis(1), worth_it: 40_000, too_large: 200_000, too_long: 1 << 40 };
-        let mut log = Sqlite::open_with(&path, hasty).unwrap();
-        let mut longest = 0;
-        while append(&mut log) < 5 * longest || longest == 0 {
-            assert!(length() >= longest, "it keeps its length");
-            longest = length();
+        append(&mut log, 100_000);
+        assert!(!checkpoint(&log.connection, &path, never).unwrap(), "not worth it");
+        append(&mut log, 300_000);
+        assert!(checkpoint(&log.connection, &path, never).unwrap());
+        let before = length();
+        for _ in 0..5 {
+            log.anew.store(true, Ordering::Relaxed);
+            append(&mut log, 0);
+            assert_eq!(length(), before, "it keeps its length");
         }
+        append(&mut log, 400_000);
+        log.anew.store(true, Ordering::Relaxed);
+        let last = append(&mut log, 0);
+        assert!(length() < 100_000, "it was cut");
         drop(log);
-        let mut log =
-            Sqlite::open_with(&path, Tidying { worth_it: 1 << 40, too_large: 1 << 40, too_long: 400_000, ..hasty })
-                .unwrap();
-        longest = 0;
-        while length() >= longest {
-            longest = length();
-            append(&mut log);
-        }
-        drop(log);
-        let mut log = Sqlite::open(&path).unwrap();
         let mut found = 0;
-        log.replay(&mut |_| found += 1).unwrap();
-        assert_eq!(found, revision - 1);
+        Sqlite::open(&path).unwrap().replay(&mut |_| found += 1).unwrap();
+        assert_eq!(found, last - 1);
     }
 
     #[test]
