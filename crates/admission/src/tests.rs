@@ -32,6 +32,11 @@ impl World for Fake {
         self.0.get(key).cloned()
     }
 
+    fn labels(&self, key: &Key) -> Option<meta::labels::Labels> {
+        let labels = self.0.get(key)?["metadata"]["labels"].members();
+        Some(labels.map(|(name, value)| (name, value.str())).collect())
+    }
+
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
         let wanted = |k: &Key| k.resource.as_str() == resource && namespace.is_none_or(|n| *k.namespace == *n);
         self.0.iter().filter(|(k, _)| wanted(k)).map(|(_, v)| v.clone()).collect()

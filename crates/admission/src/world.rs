@@ -2,6 +2,7 @@
 
 use document::object::Head;
 use document::{Value, json};
+use meta::labels::Labels;
 use meta::{Key, ResourceId, Time};
 use store::View;
 
@@ -19,6 +20,9 @@ pub trait World: Sync {
     fn life(&self, key: &Key) -> Option<Life>;
 
     fn read(&self, key: &Key) -> Option<Value>;
+
+    /// The labels of an object, without decoding it.
+    fn labels(&self, key: &Key) -> Option<Labels>;
 
     /// All objects of a resource (`pods`, `runtimeclasses.node.k8s.io`), of one namespace when given, in key order.
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value>;
@@ -43,6 +47,10 @@ impl World for View {
 
     fn read(&self, key: &Key) -> Option<Value> {
         tree(&*self.get(key)?)
+    }
+
+    fn labels(&self, key: &Key) -> Option<Labels> {
+        Some(self.get(key)?.labels.clone())
     }
 
     fn all(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {

@@ -227,7 +227,7 @@ fn claim(claim: &Value, found: &mut Vec<String>) {
 /// Also of a claim that a pod makes for itself.
 fn claim_spec(spec: &Value, at: &str, found: &mut Vec<String>) {
     for part in ["requests", "limits"] {
-        fraction(spec.at(["resources", part, "storage"]), &format!("{at}.resources.{part}[storage]"), found);
+        fraction(spec.at(["resources", part, "storage"]), format_args!("{at}.resources.{part}[storage]"), found);
     }
 }
 
@@ -271,7 +271,7 @@ fn pair(secret: &Value, found: &mut Vec<String>) {
 }
 
 /// Bytes come whole.
-fn fraction(amount: &Value, at: &str, found: &mut Vec<String>) {
+fn fraction(amount: &Value, at: impl std::fmt::Display, found: &mut Vec<String>) {
     if nano(amount).is_some_and(|n| n % 1_000_000_000 != 0) {
         found.push(format!("{at}: fractional byte value {:?} is invalid, must be an integer", amount.str()));
     }

@@ -7,17 +7,19 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, watch};
+use tokio::task::{Unconstrained, unconstrained};
 
 /// A future that is polled only when something says that it may be ready, or when another task waits for it than before.
 pub(crate) struct Rarely<F> {
-    future: F,
+    /// Outside of tokio's budget: one that was sent away for lack of it would not have noted whom to wake.
+    future: Unconstrained<F>,
     /// Whom the future wakes.
     waker: Option<Waker>,
 }
 
 impl<F: Future + Unpin> Rarely<F> {
     pub(crate) fn new(future: F) -> Self {
-        Rarely { future, waker: None }
+        Rarely { future: unconstrained(future), waker: None }
     }
 
     /// `may_be_ready` must be true whenever the future is.

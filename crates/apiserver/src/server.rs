@@ -214,7 +214,7 @@ impl Accept {
 
     async fn connection(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        // a peer that is gone is noticed by the kernel: frames that ask for it would wake every connection
+        // the kernel notices that a peer is gone: frames that ask for it would wake every connection
         if let Err(error) = keep_alive(&stream) {
             tracing::debug!(%peer, %error, "cannot have the connection watched");
         }
@@ -276,7 +276,9 @@ fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &30)?;
     setsockopt(stream, sockopt::TcpKeepInterval, &15)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &3)
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    // keep-alive asks nothing while something is on its way; a slow reader of HTTP/1.1 may take so long, too
+    setsockopt(stream, sockopt::TcpUserTimeout, &180_000)
 }
 
 async fn ended_or_closed(ended: Ended, close: &Flag) {

@@ -127,9 +127,10 @@ impl Stream {
         }
         let event = {
             let mut next = pin!(self.watcher.next());
-            let step = poll_fn(|cx| match next.as_mut().poll(cx) {
-                Poll::Ready(event) => Poll::Ready(Ok(event)),
-                Poll::Pending => self.beside.poll(cx).map(Err),
+            // first, so that a watch that always has an event ends, too
+            let step = poll_fn(|cx| match self.beside.poll(cx) {
+                Poll::Ready(due) => Poll::Ready(Err(due)),
+                Poll::Pending => next.as_mut().poll(cx).map(Ok),
             });
             step.await
         };

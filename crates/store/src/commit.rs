@@ -101,12 +101,14 @@ fn take(queue: &Receiver<Message>, patience: Duration, pace: &mut Pace, batch: &
         Err(RecvTimeoutError::Timeout) => return false,
         Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
     }
-    if several && pace.brings_more() {
-        std::thread::sleep(LINGER);
+    if drain(queue, batch) {
+        return true;
     }
-    let stop = drain(queue, batch);
-    pace.note(batch.len());
-    stop
+    if several && pace.lingers && pace.linger(queue, batch) {
+        return true;
+    }
+    pace.note(batch.len(), Instant::now());
+    false
 }
 
 fn drain(queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
@@ -120,31 +122,67 @@ fn drain(queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
     false
 }
 
-/// How many transactions come within `LINGER`: waiting for fewer than one or two more makes them slower and saves nothing.
+/// Learns whether waiting for company pays. Where the processor is what there is too little of, it does; a few writers who
+/// wait for each answer only become slower. Nothing in here can tell the two apart, but the throughput can.
 struct Pace {
-    expected: f64,
+    /// Whether batches wait at the moment.
+    lingers: bool,
+    /// Transactions per second without and with waiting, as far as known.
+    rates: [f64; 2],
     since: Instant,
+    came: usize,
+    trials: u32,
+    last: usize,
 }
 
 impl Pace {
-    const WORTH_IT: f64 = 1.5;
+    const TRIAL: Duration = Duration::from_millis(50);
+    /// The way that was worse is tried again once in so many trials.
+    const AGAIN: u32 = 16;
+    /// Waiting must be so much better.
+    const BETTER: f64 = 1.05;
+    const LOOKS: u32 = 4;
 
     fn new() -> Self {
-        Pace { expected: 0.0, since: Instant::now() }
+        Pace { lingers: false, rates: [0.0; 2], since: Instant::now(), came: 0, trials: 0, last: 0 }
     }
 
-    fn brings_more(&self) -> bool {
-        self.expected >= Self::WORTH_IT
+    /// Waits for company, but not for more than the writers that were seen: those of the last batch, who have been answered,
+    /// and those who came meanwhile. True: stop after it.
+    fn linger(&self, queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
+        let all = self.last + batch.len();
+        for _ in 0..Self::LOOKS {
+            std::thread::sleep(LINGER / Self::LOOKS);
+            if drain(queue, batch) {
+                return true;
+            }
+            if batch.len() >= all {
+                break;
+            }
+        }
+        false
     }
 
-    fn note(&mut self, came: usize) {
-        let now = Instant::now();
-        let passed = now.duration_since(self.since).max(LINGER / 10);
-        let expected = came as f64 * LINGER.as_secs_f64() / passed.as_secs_f64();
-        // the past counts while it is recent
-        let weight = (passed.as_secs_f64() / (LINGER.as_secs_f64() * 8.0)).min(1.0);
-        self.expected += (expected - self.expected) * weight;
-        self.since = now;
+    fn note(&mut self, came: usize, now: Instant) {
+        self.last = came;
+        self.came += came;
+        let passed = now.duration_since(self.since);
+        if passed < Self::TRIAL {
+            return;
+        }
+        if passed > Self::TRIAL * 4 {
+            // it was quiet: who writes now may be others
+            *self = Pace { since: now, ..Pace::new() };
+            return;
+        }
+        let rate = self.came as f64 / passed.as_secs_f64();
+        let known = &mut self.rates[usize::from(self.lingers)];
+        *known = if *known == 0.0 { rate } else { *known + (rate - *known) / 4.0 };
+        self.trials += 1;
+        let better = self.rates[1] > self.rates[0] * Self::BETTER;
+        let unknown = self.rates.contains(&0.0);
+        self.lingers = if unknown { self.rates[1] == 0.0 } else { better != self.trials.is_multiple_of(Self::AGAIN) };
+        (self.since, self.came) = (now, 0);
     }
 }
 
@@ -304,4 +342,42 @@ fn answer(outcomes: Vec<(Answer, Result<Committed, CommitError>)>) {
 pub(crate) fn entries(changes: Vec<Change>) -> impl Iterator<Item = Arc<history::Entry>> {
     let now = Instant::now();
     changes.into_iter().map(move |change| history::Entry::new(change, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often batches wait in the end, when waiting changes the throughput by so much.
+    fn learned(effect: f64) -> usize {
+        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        pace.since = now;
+        let mut lingered = 0;
+        for n in 0..2000 {
+            now += Duration::from_millis(10);
+            pace.note(if pace.lingers { (100.0 * effect) as usize } else { 100 }, now);
+            lingered += usize::from(n >= 1000 && pace.lingers);
+        }
+        lingered
+    }
+
+    #[test]
+    fn batches_wait_where_that_brings_more() {
+        assert!(learned(1.3) > 900, "{}", learned(1.3));
+        assert!(learned(0.8) < 100, "{}", learned(0.8));
+        assert!(learned(1.0) < 100, "{}", learned(1.0));
+    }
+
+    #[test]
+    fn what_was_learned_is_forgotten_when_it_is_quiet() {
+        let (mut pace, mut now) = (Pace::new(), Instant::now());
+        pace.since = now;
+        for _ in 0..40 {
+            now += Duration::from_millis(20);
+            pace.note(if pace.lingers { 20 } else { 10 }, now);
+        }
+        assert!(pace.lingers);
+        pace.note(1, now + Duration::from_secs(1));
+        assert!(!pace.lingers && pace.rates == [0.0; 2]);
+    }
 }

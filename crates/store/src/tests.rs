@@ -241,6 +241,20 @@ async fn watchers_see_what_enters_changes_and_leaves_their_filter() {
     }
 }
 
+#[tokio::test]
+async fn a_bookmark_is_not_before_what_was_delivered_while_a_commit_is_recorded() {
+    let s = Place::Memory.open();
+    let mut watcher = s.store.watch(&pods(), s.store.revision(), Filter::default()).unwrap();
+    let revision = s.put("n/x", "1").await;
+    assert_eq!(events(&mut watcher, 1).await.len(), 1);
+    // as a commit does before it shows what it has recorded
+    let new = Arc::new(reseal(key("n/y"), Revision(revision.0 + 1), Bytes::new()).unwrap());
+    let change = Change { key: new.key.clone(), revision: new.revision, old: None, new: Some(new) };
+    watcher.history.push(crate::commit::entries(vec![change]));
+    assert!(watcher.try_next().is_none());
+    assert_eq!(watcher.revision(), revision);
+}
+
 fn secret(resource: &ResourceId) -> Object {
     reseal(Key::new(resource.clone(), "n", "s"), Revision(0), Bytes::new()).unwrap()
 }

@@ -46,7 +46,7 @@ pub struct Event {
 /// Follows one resource. Every change after the starting revision is seen once and in order, or the watcher is closed.
 pub struct Watcher {
     shared: Arc<Shared>,
-    history: Arc<History>,
+    pub(crate) history: Arc<History>,
     filter: Filter,
     cursor: u64,
     /// Where it started, possibly in the future.
@@ -128,9 +128,12 @@ impl Watcher {
     /// Everything up to here has been delivered or does not match: what a bookmark says. It moves on while the
     /// resource is quiet.
     pub fn revision(&mut self) -> Revision {
+        let shown = self.shared.shown();
         self.seen = self.history.read(|entries| match entries.at(self.cursor) {
             Ok(None) => self.seen.max(entries.completed()),
-            _ => self.seen,
+            // it is recorded and not shown yet; whatever was before it has been delivered
+            Ok(Some(next)) => self.seen.max(shown.min(Revision(next.change.revision.0 - 1))),
+            Err(_) => self.seen,
         });
         self.seen
     }

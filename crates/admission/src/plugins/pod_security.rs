@@ -50,8 +50,8 @@ struct Policy {
 }
 
 impl Policy {
-    fn of(labels: &Value) -> Policy {
-        let label = |mode: &str| labels.get(&format!("{PREFIX}{mode}")).and_then(Value::as_str);
+    fn of<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Policy {
+        let label = |mode: &str| label(&format!("{PREFIX}{mode}"));
         let version = |mode: &str| label(mode).and_then(|v| v.strip_prefix("v1.")).and_then(|n| n.parse().ok());
         let enforce_level = label("enforce").map(|l| level(l).unwrap_or(Level::Restricted));
         let enforce =
@@ -104,8 +104,8 @@ impl Plugin for PodSecurity {
 
 fn policy_of(review: &Review<'_>) -> Policy {
     let key = Key::new(ResourceId::from_text("namespaces"), "", review.namespace);
-    let namespace = review.world.read(&key).unwrap_or_default();
-    Policy::of(&namespace["metadata"]["labels"])
+    let labels = review.world.labels(&key).unwrap_or_default();
+    Policy::of(|name| labels.get(name))
 }
 
 fn pod(review: &mut Review<'_>) -> Result<(), Status> {
@@ -185,8 +185,11 @@ fn namespace(review: &mut Review<'_>) {
     if !review.subresource.is_empty() || review.operation != Operation::Update {
         return;
     }
-    let new = Policy::of(&review.new_object()["metadata"]["labels"]).enforce;
-    let old = Policy::of(&review.old_object()["metadata"]["labels"]).enforce;
+    let of = |namespace: &Value| {
+        let labels = &namespace["metadata"]["labels"];
+        Policy::of(|name| labels.get(name).and_then(Value::as_str)).enforce
+    };
+    let (new, old) = (of(review.new_object()), of(review.old_object()));
     if new == old || new.level == Level::Privileged || (new.version == old.version && new.level <= old.level) {
         return;
     }

@@ -1,6 +1,7 @@
 //! Warnings of pods and pod templates, in upstream's order.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
 
 use document::Value;
 use meta::goquote::quote;
@@ -51,14 +52,14 @@ pub(super) fn pod(pod: &Value, at: &str, found: &mut Vec<String>) {
     }
     volumes(spec, at, found);
     overlapping_paths(spec, found);
-    repeated(&spec["hostAliases"], "ip", &format!("{at}spec.hostAliases"), "ip", found);
-    let secrets = format!("{at}spec.imagePullSecrets");
-    repeated(&spec["imagePullSecrets"], "name", &secrets, "name", found);
+    repeated(&spec["hostAliases"], "ip", format_args!("{at}spec.hostAliases"), "ip", found);
+    let secrets = format_args!("{at}spec.imagePullSecrets");
+    repeated(&spec["imagePullSecrets"], "name", secrets, "name", found);
     for (n, _) in spec["imagePullSecrets"].items().iter().enumerate().filter(|(_, s)| s["name"].str().is_empty()) {
         found.push(format!("{secrets}[{n}].name: invalid empty name \"\""));
     }
     for resource in ["memory", "ephemeral-storage"] {
-        fraction(&spec["overhead"][resource], &format!("{at}spec.overhead[{resource}]"), found);
+        fraction(&spec["overhead"][resource], format_args!("{at}spec.overhead[{resource}]"), found);
     }
     const POD_SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
     if spec["securityContext"]["seccompProfile"].is_null() && annotations.get(POD_SECCOMP).is_some() {
@@ -90,8 +91,8 @@ fn placement(spec: &Value, at: &str, found: &mut Vec<String>) {
     for (key, _) in spec["nodeSelector"].members() {
         found.extend(old_label(key).map(|m| format!("{at}spec.nodeSelector[{key}]: {m}")));
     }
-    let (affinity, path) = (&spec["affinity"]["nodeAffinity"], format!("{at}spec.affinity.nodeAffinity"));
-    node_selector(&affinity[REQUIRED], &format!("{path}.{REQUIRED}"), found);
+    let (affinity, path) = (&spec["affinity"]["nodeAffinity"], format_args!("{at}spec.affinity.nodeAffinity"));
+    node_selector(&affinity[REQUIRED], format_args!("{path}.{REQUIRED}"), found);
     for (n, term) in affinity[PREFERRED].items().iter().enumerate() {
         node_term(&term["preference"], true, &format!("{path}.{PREFERRED}[{n}].preference"), found);
     }
@@ -106,7 +107,7 @@ fn placement(spec: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// The terms of a node selector.
-pub(super) fn node_selector(selector: &Value, at: &str, found: &mut Vec<String>) {
+pub(super) fn node_selector(selector: &Value, at: impl Display, found: &mut Vec<String>) {
     for (n, term) in selector["nodeSelectorTerms"].items().iter().enumerate() {
         node_term(term, false, &format!("{at}.nodeSelectorTerms[{n}]"), found);
     }
@@ -125,7 +126,7 @@ fn node_term(term: &Value, values: bool, at: &str, found: &mut Vec<String>) {
 
 fn pod_affinity(affinity: &Value, at: &str, found: &mut Vec<String>) {
     for kind in ["podAffinity", "podAntiAffinity"] {
-        let path = format!("{at}spec.affinity.{kind}");
+        let path = format_args!("{at}spec.affinity.{kind}");
         for (n, term) in affinity[kind][REQUIRED].items().iter().enumerate() {
             if term["labelSelector"].is_null() {
                 found.push(format!("{path}.{REQUIRED}[{n}].labelSelector: {NO_MATCH}"));
@@ -141,13 +142,13 @@ fn pod_affinity(affinity: &Value, at: &str, found: &mut Vec<String>) {
 
 fn volumes(spec: &Value, at: &str, found: &mut Vec<String>) {
     for (n, volume) in spec["volumes"].items().iter().enumerate() {
-        let path = format!("{at}spec.volumes[{n}]");
+        let path = format_args!("{at}spec.volumes[{n}]");
         for (kind, name, message) in DRIVERS {
             if volume.get(kind).is_some() {
                 found.push(format!("{path}.{name}: {message}"));
             }
-            if kind == "glusterfs" {
-                let claim = volume.at(["ephemeral", "volumeClaimTemplate", "spec"]);
+            let claim = volume.at(["ephemeral", "volumeClaimTemplate", "spec"]);
+            if kind == "glusterfs" && !claim.is_null() {
                 claim_spec(claim, &format!("{path}.ephemeral.volumeClaimTemplate.spec"), found);
             }
         }
@@ -161,6 +162,9 @@ fn overlapping_paths(spec: &Value, found: &mut Vec<String>) {
         let name = quote(volume["name"].str());
         let simple = [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "", "")];
         for (kind, what, field) in simple {
+            if volume[kind]["items"].is_empty() {
+                continue;
+            }
             let what = if what.is_empty() {
                 "DownwardAPI".to_owned()
             } else {
@@ -218,7 +222,7 @@ fn projected(source: &Value) -> Vec<File> {
     given.map(|(field, what)| (certificate[*field].str().to_owned(), (*what).to_owned())).collect()
 }
 
-fn repeated(list: &Value, field: &str, at: &str, what: &str, found: &mut Vec<String>) {
+fn repeated(list: &Value, field: &str, at: impl Display, what: &str, found: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (n, item) in list.items().iter().enumerate() {
         let value = item[field].str();
@@ -260,23 +264,27 @@ fn port_names(ports: &[(&Value, String)], found: &mut Vec<String>) {
 
 fn container(container: &Value, spec: &Value, annotations: &Value, at: &str, path: &str, found: &mut Vec<String>) {
     let (name, context) = (container["name"].str(), &container["securityContext"]);
-    let seccomp = format!("container.seccomp.security.alpha.kubernetes.io/{name}");
-    if context["seccompProfile"].is_null() && annotations.get(&seccomp).is_some() {
-        found.push(format!("{at}metadata.annotations[{seccomp}]: {SECCOMP}"));
+    if !annotations.is_null() {
+        let seccomp = format!("container.seccomp.security.alpha.kubernetes.io/{name}");
+        if context["seccompProfile"].is_null() && annotations.get(&seccomp).is_some() {
+            found.push(format!("{at}metadata.annotations[{seccomp}]: {SECCOMP}"));
+        }
+        app_armor(name, context, spec, annotations, at, found);
     }
-    app_armor(name, context, spec, annotations, at, found);
     for resource in ["memory", "ephemeral-storage"] {
         for part in ["limits", "requests"] {
             let amount = container.at(["resources", part, resource]);
-            fraction(amount, &format!("{path}.resources.{part}[{resource}]"), found);
+            fraction(amount, format_args!("{path}.resources.{part}[{resource}]"), found);
         }
     }
     let mut seen = BTreeSet::new();
     for (n, variable) in container["env"].items().iter().enumerate() {
         let (name, value) = (variable["name"].str(), variable["value"].str());
-        let reference = format!("$({name})");
-        let extends = variable["valueFrom"].is_null() && value != reference && value.contains(&reference);
-        if !seen.insert(name) && !extends {
+        let extends = || {
+            let reference = format!("$({name})");
+            variable["valueFrom"].is_null() && value != reference && value.contains(&reference)
+        };
+        if !seen.insert(name) && !extends() {
             found.push(format!(
                 "{path}.env[{n}]: hides previous definition of {}, which may be dropped when using apply",
                 quote(name)

@@ -1,7 +1,7 @@
 //! The log in one SQLite file: an append-only table, synced at every batch. `current` shows the newest of each key.
 //!
 //! A second connection, on a thread of its own, checkpoints and deletes what nobody needs, so that neither is in the
-//! way of a commit. A lock file beside the database keeps a second process out.
+//! way of a commit for long. A lock file beside the database keeps a second process out.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -25,6 +25,9 @@ const FORMAT: i64 = 1;
 /// "Lany": what SQLite's header says about whose file it is.
 const APPLICATION: i64 = 0x4c61_6e79;
 
+/// Most objects fit into a page.
+const PAGE: u64 = 8192;
+
 /// A row's id is its revision, and its position in the transaction in the lower bits.
 const POSITION_BITS: u32 = 16;
 
@@ -45,8 +48,7 @@ pub struct Sqlite {
     tidying: Tidying,
     /// Bytes of records since the janitor was last told to look.
     written: u64,
-    /// The janitor has moved most of the write-ahead log: before the next commit it is to begin anew.
-    anew: Arc<AtomicBool>,
+    turn: Arc<Turn>,
     _lock: File,
 }
 
@@ -73,6 +75,15 @@ impl Default for Tidying {
 struct Janitor {
     queue: Sender<Task>,
     thread: JoinHandle<()>,
+}
+
+/// What the commits and the janitor leave for each other.
+#[derive(Default)]
+struct Turn {
+    /// The janitor has moved most of the write-ahead log: before the next commit it is to begin anew.
+    anew: AtomicBool,
+    /// The database could not be synced. What the kernel then drops is nowhere else once the log is written over.
+    lost: AtomicBool,
 }
 
 enum Task {
@@ -113,9 +124,9 @@ impl Sqlite {
                 }
             }
         }
-        let anew = Arc::new(AtomicBool::new(false));
-        let janitor = Janitor::start(path, tidying, anew.clone())?;
-        Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), tidying, written: 0, anew, _lock: lock })
+        let turn = Arc::<Turn>::default();
+        let janitor = Janitor::start(path, tidying, turn.clone())?;
+        Ok(Sqlite { path: path.to_owned(), connection, janitor: Some(janitor), tidying, written: 0, turn, _lock: lock })
     }
 }
 
@@ -125,15 +136,19 @@ impl Log for Sqlite {
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
-        if self.anew.swap(false, Ordering::Relaxed) {
-            begin_anew(&self.connection, &self.path, self.tidying);
+        if self.turn.anew.swap(false, Ordering::Relaxed) {
+            self.turn.begin_anew(&self.connection, &self.path, self.tidying);
+        }
+        if self.turn.lost.load(Ordering::Relaxed) {
+            return Err(LogError::Failed("failed to sync the database".into()).of(&self.path));
         }
         let outcome = append(&self.connection, records);
         if outcome.is_err() && !self.connection.is_autocommit() {
             // a failed rollback shows at the next append
             let _ = self.connection.execute_batch("ROLLBACK");
         }
-        self.written += records.iter().map(|r| r.value.as_ref().map_or(0, |v| v.len() as u64)).sum::<u64>();
+        // a batch writes a page at least
+        self.written += PAGE + records.iter().map(|r| r.value.as_ref().map_or(0, |v| v.len() as u64)).sum::<u64>();
         if self.written >= self.tidying.worth_it {
             self.written = 0;
             self.tell(Task::Look);
@@ -266,8 +281,8 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(30))?;
-    // for a new file: most objects then fit into a page
-    connection.execute_batch("PRAGMA page_size = 8192")?;
+    // of a new file
+    connection.execute_batch(&format!("PRAGMA page_size = {PAGE}"))?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     Ok(connection)
@@ -309,19 +324,19 @@ fn failed(path: &Path, why: impl std::fmt::Display) -> OpenError {
 }
 
 impl Janitor {
-    fn start(path: &Path, tidying: Tidying, anew: Arc<AtomicBool>) -> Result<Janitor, OpenError> {
+    fn start(path: &Path, tidying: Tidying, turn: Arc<Turn>) -> Result<Janitor, OpenError> {
         let connection = connect(path).map_err(|e| failed(path, e))?;
         let (queue, tasks) = mpsc::channel();
         let own = path.to_owned();
         let thread = std::thread::Builder::new()
             .name("tidy".into())
-            .spawn(move || tidy(&connection, &own, tidying, &anew, &tasks))
+            .spawn(move || tidy(&connection, &own, tidying, &turn, &tasks))
             .map_err(|e| failed(path, e))?;
         Ok(Janitor { queue, thread })
     }
 }
 
-fn tidy(connection: &Connection, path: &Path, tidying: Tidying, anew: &AtomicBool, queue: &mpsc::Receiver<Task>) {
+fn tidy(connection: &Connection, path: &Path, tidying: Tidying, turn: &Turn, queue: &mpsc::Receiver<Task>) {
     let mut owed: VecDeque<Garbage> = VecDeque::new();
     loop {
         let mut quiet = false;
@@ -334,30 +349,51 @@ fn tidy(connection: &Connection, path: &Path, tidying: Tidying, anew: &AtomicBoo
         // strictly in order, and what failed is tried again before anything later: a removal's record must outlive all
         // earlier records of its key, or the next start brings the object back
         while let Some(garbage) = owed.front() {
-            if let Err(error) = delete(connection, garbage) {
+            if let Err(error) = delete(connection, garbage, || turn.look(connection, path, tidying, false)) {
                 tracing::warn!("failed to delete superseded records, they are deleted later: {error}");
                 break;
             }
             owed.pop_front();
         }
-        if anew.load(Ordering::Relaxed) {
-            // the next commit does it; nobody commits when it is quiet
-            if quiet && anew.swap(false, Ordering::Relaxed) {
-                begin_anew(connection, path, tidying);
-            }
-            continue;
-        }
-        match checkpoint(connection, path, tidying) {
-            Ok(due) => anew.store(due, Ordering::Relaxed),
-            Err(error) => tracing::warn!("failed to checkpoint the store: {error}"),
-        }
+        turn.look(connection, path, tidying, quiet);
     }
 }
 
-/// In small transactions, so that commits wait only for a moment.
-fn delete(connection: &Connection, garbage: &Garbage) -> Result<(), rusqlite::Error> {
+impl Turn {
+    /// Checkpoints if that is worth it. `quiet`: nobody commits.
+    fn look(&self, connection: &Connection, path: &Path, tidying: Tidying, quiet: bool) {
+        if self.anew.load(Ordering::Relaxed) {
+            // the next commit does it, if one comes
+            if quiet && self.anew.swap(false, Ordering::Relaxed) {
+                self.begin_anew(connection, path, tidying);
+            }
+            return;
+        }
+        match checkpoint(connection, path, tidying) {
+            Ok(due) => self.anew.store(due, Ordering::Relaxed),
+            Err(error) => self.failed("checkpoint the store", &error),
+        }
+    }
+
+    fn begin_anew(&self, connection: &Connection, path: &Path, tidying: Tidying) {
+        let mode = if is_too_long(path, tidying) { "TRUNCATE" } else { "RESTART" };
+        if let Err(error) = wal_checkpoint(connection, mode) {
+            self.failed("begin the write-ahead log anew", &error);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &rusqlite::Error) {
+        let unsynced = error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        self.lost.fetch_or(unsynced, Ordering::Relaxed);
+        tracing::warn!("failed to {what}: {error}");
+    }
+}
+
+/// In small transactions, so that commits wait only for a moment; between some of them, `breathe`.
+fn delete(connection: &Connection, garbage: &Garbage, breathe: impl Fn()) -> Result<(), rusqlite::Error> {
     const AT_ONCE: usize = 256;
-    for dead in garbage.dead.chunks(AT_ONCE) {
+    const BREATH: usize = 16;
+    for (n, dead) in garbage.dead.chunks(AT_ONCE).enumerate() {
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         for (resource, floor) in &garbage.floors {
             transaction
@@ -377,6 +413,9 @@ fn delete(connection: &Connection, garbage: &Garbage) -> Result<(), rusqlite::Er
             ])?;
         }
         transaction.commit()?;
+        if n % BREATH == BREATH - 1 {
+            breathe();
+        }
         std::thread::yield_now();
     }
     Ok(())
@@ -408,21 +447,20 @@ fn checkpoint(connection: &Connection, path: &Path, tidying: Tidying) -> Result<
     Ok((used > moved && bytes(used) >= tidying.too_large) || is_too_long(path, tidying))
 }
 
-fn begin_anew(connection: &Connection, path: &Path, tidying: Tidying) {
-    let mode = if is_too_long(path, tidying) { "TRUNCATE" } else { "RESTART" };
-    if let Err(error) = wal_checkpoint(connection, mode) {
-        tracing::warn!("failed to begin the write-ahead log anew, it grows on: {error}");
-    }
-}
-
 fn is_too_long(path: &Path, tidying: Tidying) -> bool {
     std::fs::metadata(suffixed(path, "-wal")).is_ok_and(|m| m.len() >= tidying.too_long)
 }
 
-/// The frames of the write-ahead log, and how many of them are in the database.
+/// The frames of the write-ahead log, and how many of them are in the database. One that another connection is in the way of
+/// does nothing, and is tried again later.
 fn wal_checkpoint(connection: &Connection, mode: &str) -> Result<(i64, i64), rusqlite::Error> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    connection.query_row(&sql, [], |row| Ok((row.get(1)?, row.get(2)?)))
+    connection.query_row(&sql, [], |row| {
+        if row.get::<_, bool>(0)? {
+            tracing::debug!(mode, "a checkpoint was in the way of another");
+        }
+        Ok((row.get(1)?, row.get(2)?))
+    })
 }
 
 #[cfg(test)]
@@ -497,12 +535,12 @@ mod tests {
         assert!(checkpoint(&log.connection, &path, never).unwrap());
         let before = length();
         for _ in 0..5 {
-            log.anew.store(true, Ordering::Relaxed);
+            log.turn.anew.store(true, Ordering::Relaxed);
             append(&mut log, 0);
             assert_eq!(length(), before, "it keeps its length");
         }
         append(&mut log, 400_000);
-        log.anew.store(true, Ordering::Relaxed);
+        log.turn.anew.store(true, Ordering::Relaxed);
         let last = append(&mut log, 0);
         assert!(length() < 100_000, "it was cut");
         drop(log);

@@ -40,7 +40,7 @@ enum Finding {
 
 fn examine(file: &mut impl Read) -> io::Result<Finding> {
     let mut header = [0; HEADER];
-    if !fill(file, &mut header)? || header == [0; HEADER] {
+    if !fill(file, &mut header)? {
         // it is synced before the first frame
         return Ok(Finding::Whole);
     }

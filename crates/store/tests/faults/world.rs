@@ -54,7 +54,7 @@ pub(crate) fn hasty() -> (Options, Tidying) {
     let options = Options { history_bytes: 6000, tidy_every: Duration::from_millis(3), ..Options::default() };
     (
         options,
-        Tidying { every: Duration::from_millis(2), worth_it: 40 << 10, too_large: 160 << 10, too_long: 480 << 10 },
+        Tidying { every: Duration::from_millis(2), worth_it: 40 << 10, too_large: 160 << 10, too_long: 200 << 10 },
     )
 }
 
