@@ -92,7 +92,10 @@ fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
             map.iter().all(|(name, value)| {
                 let Some(field) = fields.iter().find(|f| f.name == name) else { return true };
                 let keyed = field.list != ListType::Map
-                    || value.items().iter().all(|i| field.keys.iter().all(|key| i.get(key).is_some_and(|v| !v.is_null())));
+                    || value
+                        .items()
+                        .iter()
+                        .all(|i| field.keys.iter().all(|key| i.get(key).is_some_and(|v| !v.is_null())));
                 keyed && has_its_keys(value, &field.kind, type_)
             })
         }
@@ -146,7 +149,9 @@ fuzz_target!(|data: &[u8]| {
             }
             5 | 6 => {
                 let mut new = dice.object(row);
-                if dice.roll(2) == 0 && let Some(live) = &world.live {
+                if dice.roll(2) == 0
+                    && let Some(live) = &world.live
+                {
                     new = live.clone();
                     let more = dice.of_type(row.type_, 0);
                     document::patch::merge_value(&mut new, more);

@@ -19,11 +19,7 @@ fn depth(value: &Value) -> usize {
 
 fuzz_target!(|data: &[u8]| {
     let mut dice = Dice(data);
-    let row = if dice.roll(2) == 0 {
-        api::find("", "v1", "pods").expect("pods")
-    } else {
-        dice.row()
-    };
+    let row = if dice.roll(2) == 0 { api::find("", "v1", "pods").expect("pods") } else { dice.row() };
     let kind = dice.pick(&[PatchKind::Json, PatchKind::Merge, PatchKind::Strategic]);
     let made = dice.take();
     let old = Dice(made).object(row);

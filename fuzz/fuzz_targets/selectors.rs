@@ -12,7 +12,9 @@ fuzz_target!(|data: &str| {
         let again = labels::Selector::parse(&printed).unwrap_or_else(|e| panic!("{e}: {printed:?} of {text:?}"));
         assert_eq!(again, selector, "{printed:?} of {text:?}");
         let mut seen = std::collections::BTreeMap::new();
-        pairs.iter().for_each(|(k, v)| drop(seen.insert(*k, *v)));
+        pairs.iter().for_each(|(k, v)| {
+            seen.insert(*k, *v);
+        });
         let labels: labels::Labels = seen.into_iter().collect();
         let all = selector.requirements.iter().all(|r| r.matches(&labels));
         assert_eq!(selector.matches(&labels), all);

@@ -77,7 +77,8 @@ fuzz_target!(|data: &[u8]| {
                 let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % leaf.len();
                 leaf[at] = change[2];
             }
-            let signed = |der: &[u8]| X509Certificate::from_der(der).ok().map(|(_, c)| c.tbs_certificate.as_ref().to_vec());
+            let signed =
+                |der: &[u8]| X509Certificate::from_der(der).ok().map(|(_, c)| c.tbs_certificate.as_ref().to_vec());
             if check(leaf.clone(), vec![]) {
                 assert_eq!(signed(&leaf), signed(&WORLD.good));
             }

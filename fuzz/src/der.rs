@@ -37,8 +37,7 @@ impl Authority {
     /// A TBSCertificate of version 3, good in 2027, with the purpose of a client unless extensions are given.
     pub fn tbs(&self, subject: &[u8], extensions: &[u8]) -> Vec<u8> {
         // extKeyUsage: clientAuth
-        const CLIENT: &[u8] =
-            &[0x30, 19, 6, 3, 0x55, 0x1d, 0x25, 4, 12, 0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+        const CLIENT: &[u8] = &[0x30, 19, 6, 3, 0x55, 0x1d, 0x25, 4, 12, 0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
         let validity = tlv(0x30, &[&tlv(0x17, &[b"250101000000Z"]), &tlv(0x17, &[b"400101000000Z"])]);
         let extensions = tlv(0xa3, &[&tlv(0x30, &[CLIENT, extensions])]);
         let head: &[u8] = &[0xa0, 3, 2, 1, 2, 2, 1, 7];

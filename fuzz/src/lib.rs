@@ -88,7 +88,9 @@ impl<'a> Dice<'a> {
             Kind::String if !enumeration.is_empty() && self.roll(8) > 0 => self.pick(enumeration).into(),
             Kind::String => self.text().into(),
             Kind::Bool => (self.roll(2) == 1).into(),
-            Kind::Int32 => self.pick(&[0_i64, 1, -1, 2, 80, 443, 65_535, 65_536, i32::MAX as i64, i32::MIN as i64]).into(),
+            Kind::Int32 => {
+                self.pick(&[0_i64, 1, -1, 2, 80, 443, 65_535, 65_536, i32::MAX as i64, i32::MIN as i64]).into()
+            }
             Kind::Int64 => self.pick(&[0_i64, 1, -1, 2, 30, 3600, 1 << 40, i64::MAX, i64::MIN]).into(),
             Kind::Float64 => self.pick(&[0.5, -1.25, 1e300, 0.1]).into(),
             Kind::Bytes => document::decode::encode_base64(self.take()).into(),
@@ -129,6 +131,7 @@ impl<'a> Dice<'a> {
 }
 
 /// What fields are filled with, so that rules have something to judge.
+#[rustfmt::skip]
 const WORDS: &[&str] = &[
     "", "a", "b", "name", "a.b.c", "A_b", "ns/name", "example.com/x", "kubernetes.io/x", "*", "/", "/a/b", "../x", "a:b",
     "http", "80", "25%", "-1%", "100m", "1Gi", "10.0.0.1", "::1", "10.0.0.0/8", "fe80::/10", "256.0.0.1", "TCP", "Always",
@@ -174,6 +177,13 @@ pub fn check_protobuf(value: &Value, type_: &'static Type) {
     // they stand in the envelope
     value.remove("kind");
     value.remove("apiVersion");
+    // defaults write them there, and protobuf has no place for them
+    if let Some(claims) = value.get_mut("spec").and_then(|s| s.get_mut("volumeClaimTemplates")) {
+        for claim in claims.as_list_mut().into_iter().flatten() {
+            claim.remove("kind");
+            claim.remove("apiVersion");
+        }
+    }
     let bytes = document::proto::encode(&value, type_).expect("encodes");
     let mut back = document::proto::decode(&bytes, type_).expect("decodes what was encoded");
     document::normalize(&mut back, type_);

@@ -49,6 +49,9 @@ impl CertificateAuthority {
         let (_, own) = x509_parser::parse_x509_certificate(&own).map_err(|_| CertificateError::Authority)?;
         let algorithm = self.algorithm()?;
         let info = &csr.certification_request_info;
+        if !info.subject.iter_attributes().all(|a| is_whole(a.attr_type().as_bytes())) {
+            return Err(CertificateError::Request);
+        }
         let tbs = tlv(
             SEQUENCE,
             &[
@@ -142,16 +145,23 @@ fn time(at: i64) -> Vec<u8> {
     }
 }
 
+/// Whether an object identifier is one: its last number ends, and none has a zero in front.
+fn is_whole(oid: &[u8]) -> bool {
+    let ends = |byte: &u8| *byte < 0x80;
+    let starts = std::iter::once(&0).chain(oid).zip(oid).filter(|(before, _)| ends(before));
+    oid.last().is_some_and(ends) && !starts.map(|(_, first)| first).any(|first| *first == 0x80)
+}
+
 /// The standard attributes in upstream's order, all values of one kind in one set.
 fn name(subject: &X509Name<'_>) -> Vec<u8> {
     // country, organization, unit, locality, province, street, postal code, common name, serial number
     const ATTRIBUTES: [u8; 9] = [6, 10, 11, 7, 8, 9, 17, 3, 5];
     let mut sets = Vec::new();
     for attribute in ATTRIBUTES {
-        let oid = format!("2.5.4.{attribute}");
         let mut values: Vec<Vec<u8>> = subject
             .iter_attributes()
-            .filter(|a| a.attr_type().to_id_string() == oid)
+            // by its bytes: others read as the same numbers, and whoever judged the request has not taken them for it
+            .filter(|a| a.attr_type().as_bytes() == [0x55, 4, attribute])
             .filter_map(|a| a.as_str().ok())
             .map(|text| tlv(SEQUENCE, &[&[6, 3, 0x55, 4, attribute], &tlv(string_tag(text), &[text.as_bytes()])]))
             .collect();
@@ -360,6 +370,24 @@ mod tests {
         check(Some(1), LEAST + BACKDATE);
         check(Some(10 * YEAR), YEAR);
         check(None, YEAR);
+    }
+
+    #[test]
+    fn an_attribute_that_only_looks_like_another_is_none() {
+        for (oid, whole) in [
+            (&[0x55, 4, 10][..], true),
+            (&[0x55, 0x84, 4, 10], true),
+            (&[0x55, 4, 0x8a], false),
+            (&[0x55, 4, 0x80, 10], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_whole(oid), whole, "{oid:?}");
+            let value = tlv(SEQUENCE, &[&tlv(6, &[oid]), &tlv(0x0c, &[b"system:masters"])]);
+            let subject = tlv(SEQUENCE, &[&tlv(0x31, &[&value])]);
+            let Ok((_, parsed)) = X509Name::from_der(&subject) else { continue };
+            let found = name(&parsed).windows(14).any(|part| part == b"system:masters");
+            assert_eq!(found, oid == [0x55, 4, 10], "{oid:?}");
+        }
     }
 
     #[test]
