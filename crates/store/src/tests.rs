@@ -250,7 +250,7 @@ async fn a_bookmark_is_not_before_what_was_delivered_while_a_commit_is_recorded(
     // as a commit does before it shows what it has recorded
     let new = Arc::new(reseal(key("n/y"), Revision(revision.0 + 1), Bytes::new()).unwrap());
     let change = Change { key: new.key.clone(), revision: new.revision, old: None, new: Some(new) };
-    watcher.history.push(crate::commit::entries(vec![change]));
+    watcher.history.push(commit::entries(vec![change]));
     assert!(watcher.try_next().is_none());
     assert_eq!(watcher.revision(), revision);
 }
