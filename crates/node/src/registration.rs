@@ -74,7 +74,7 @@ impl Registration {
         loop {
             let mut done = self.report(&mut reported).await;
             if done.as_ref().is_err_and(Status::is_conflict) {
-                // somebody else wrote the node meanwhile (its taints, at first): once more on top of that
+                // somebody else wrote the node meanwhile: once more on top of that
                 done = self.report(&mut reported).await;
             }
             if let Err(error) = done {
@@ -130,7 +130,7 @@ impl Registration {
 
     /// Writes the status when it changed or has become old.
     async fn report(&self, reported: &mut Option<(Value, tokio::time::Instant)>) -> Result<(), Status> {
-        let mut node = match self.api.get(&NODES, "", &self.name).await {
+        let node = match self.api.get(&NODES, "", &self.name).await {
             Err(error) if error.is_not_found() => {
                 self.register().await?;
                 self.api.get(&NODES, "", &self.name).await?
@@ -146,8 +146,15 @@ impl Registration {
         }
         let was_ready = condition(&node["status"], "Ready")["status"].str() == "True";
         let about = self.reference(&node);
-        node.set("status", status.clone());
-        self.api.update_status(&NODES, node).await?;
+        // of the status alone, since the taints are not this node's to write; on what was read, since others have conditions
+        let mut patch = doc!({
+            "metadata": {"resourceVersion": (node["metadata"]["resourceVersion"].str())},
+            "status": (status.clone()),
+        });
+        if status["images"].is_null() {
+            patch.entry("status").set("images", Value::Null);
+        }
+        self.api.patch(&NODES, "", &self.name, "status", client::PatchKind::Merge, patch).await?;
         *reported = Some((bare, tokio::time::Instant::now()));
         let is_ready = condition(&status, "Ready")["status"].str() == "True";
         if is_ready != was_ready {
