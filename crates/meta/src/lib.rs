@@ -11,6 +11,7 @@ pub mod key;
 pub mod labels;
 pub mod metrics;
 pub mod names;
+pub mod oid;
 pub mod quantity;
 pub mod random;
 pub mod revision;

@@ -169,7 +169,16 @@ fn parse_request(request: &str) -> Result<(), String> {
         return Err("PEM block type must be CERTIFICATE REQUEST".into());
     };
     let (_, csr) = X509CertificationRequest::from_der(&block.der).map_err(|_| "asn1: structure error".to_owned())?;
+    if let Some(why) = malformed_attribute(&csr) {
+        return Err(why.into());
+    }
     csr.verify_signature().map_err(|_| "x509: signature verification failure".to_owned())
+}
+
+/// Why an attribute of the subject has no name that Go's parser can read.
+fn malformed_attribute(csr: &X509CertificationRequest<'_>) -> Option<&'static str> {
+    let subject = &csr.certification_request_info.subject;
+    subject.iter_attributes().find_map(|a| meta::oid::malformed(a.attr_type().as_bytes()))
 }
 
 /// Nothing, or PEM blocks that are all certificates.

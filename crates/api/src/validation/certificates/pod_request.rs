@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509CertificationReque
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{Block, pem_blocks, signer_name};
+use super::{Block, malformed_attribute, pem_blocks, signer_name};
 use crate::validation::check::{Check, each, same};
 use crate::validation::internal::shown_as;
 
@@ -77,7 +77,8 @@ fn stub(request: &str) -> Option<Error> {
     if der.len() > MAX_REQUEST {
         return Some(Error::too_long_bytes(&path, MAX_REQUEST));
     }
-    let Ok((_, csr)) = X509CertificationRequest::from_der(&der) else {
+    let read = X509CertificationRequest::from_der(&der).ok();
+    let Some((_, csr)) = read.filter(|(_, csr)| malformed_attribute(csr).is_none()) else {
         return Some(omitted(&path, "must be a valid PKCS#10 CSR"));
     };
     if let Some(error) = key_too_weak(&csr.certification_request_info.subject_pki, &path) {
