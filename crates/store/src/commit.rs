@@ -150,7 +150,7 @@ impl Pace {
     /// Waits for company, but not for more than the writers that were seen: those of the last batch, who have been answered,
     /// and those who came meanwhile. True: stop after it.
     fn linger(&self, queue: &Receiver<Message>, batch: &mut Vec<Pending>) -> bool {
-        let all = self.last + batch.len();
+        let all = (self.last + batch.len()).min(BATCH);
         for _ in 0..Self::LOOKS {
             std::thread::sleep(LINGER / Self::LOOKS);
             if drain(queue, batch) {

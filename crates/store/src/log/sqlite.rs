@@ -115,9 +115,7 @@ impl Sqlite {
             // a torn transaction may have left a frame that ends one behind the tear: with another one before it that
             // is torn as well, two ends would follow, which reads as damage
             match has_room(path) {
-                true => connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-                    .map_err(|e| failed(path, e))?,
+                true => drop(wal_checkpoint(&connection, "TRUNCATE").map_err(|e| failed(path, e))?),
                 // what is there can be read and served; the janitor does it when there is room
                 false => {
                     tracing::warn!(path = %path.display(), "the write-ahead log stays as it is: the disk is nearly full")
@@ -547,6 +545,17 @@ mod tests {
         let mut found = 0;
         Sqlite::open(&path).unwrap().replay(&mut |_| found += 1).unwrap();
         assert_eq!(found, last - 1);
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_once_a_checkpoint_could_not_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Sqlite::open(dir.path().join("s.db")).unwrap();
+        let error = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        log.turn.failed("checkpoint", &error(rusqlite::ffi::SQLITE_FULL));
+        log.append(&[]).unwrap();
+        log.turn.failed("checkpoint", &error(rusqlite::ffi::SQLITE_IOERR_FSYNC));
+        assert!(matches!(log.append(&[]), Err(LogError::Failed(_))));
     }
 
     #[test]
