@@ -418,7 +418,8 @@ fn along_its_kind(tree: Value, expected: &Expected) -> Result<document::Decoded,
 }
 
 /// What a JSON or merge patch makes of kind and apiVersion is taken seriously: another version has been converted
-/// (`along_its_kind`), another kind is refused. Without an apiVersion upstream reads the text as its internal struct, whose members have other names.
+/// (`along_its_kind`), another kind is refused. Without an apiVersion upstream reads the text as its internal struct, whose
+/// members have other names.
 fn of_patched_kind(mut decoded: document::Decoded, expected: &Expected) -> Result<document::Decoded, String> {
     let want = &expected.gvk;
     let (kind, text) = (decoded.value["kind"].str(), decoded.value["apiVersion"].str());
