@@ -28,6 +28,7 @@ mod respond;
 mod route;
 pub mod server;
 mod shape;
+mod socket;
 mod tls;
 mod tunnel;
 mod watch;

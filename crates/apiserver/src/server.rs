@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,6 +26,7 @@ use crate::body::Body;
 use crate::config::{Config, IssuerDocuments, Listener, Tls};
 use crate::ending::{Ended, Flag};
 use crate::handler::Handler;
+use crate::socket::{Patient, Socket};
 use crate::tls::{self, TlsError};
 
 /// How long a client may take to shake hands, and to send the head of a request.
@@ -220,7 +222,8 @@ impl Accept {
         }
         let mut shutdown = self.shutdown.clone();
         let shaken = tokio::select! {
-            shaken = self.shake_hands(stream, peer) => shaken,
+            // apart: what it needs is not to be kept as long as the connection
+            shaken = Box::pin(self.shake_hands(stream, peer)) => shaken,
             () = ended(&mut shutdown) => return,
         };
         let Some(stream) = shaken else {
@@ -230,10 +233,12 @@ impl Accept {
         let connection = Arc::new(self.handler.connection(peer, chain, slot));
         let service = service_fn(|request: http::Request<Incoming>| {
             let (handler, connection) = (self.handler.clone(), connection.clone());
-            async move { Ok::<http::Response<Body>, Infallible>(handler.handle(request, &connection).await) }
+            // apart from the stream that it is for: a watch keeps the stream's memory, and needs little of it
+            let reply = Box::pin(async move { handler.handle(request, &connection).await });
+            reply.map(Ok::<http::Response<Body>, Infallible>)
         });
         let builder = builder(self.handler.config.max_streams);
-        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
         tokio::pin!(serving);
         let result = tokio::select! {
             biased;
@@ -248,9 +253,9 @@ impl Accept {
         }
     }
 
-    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<TlsStream<TcpStream>> {
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<TlsStream<Socket>> {
         let acceptor = TlsAcceptor::from(self.tls.read().clone());
-        match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE, acceptor.accept(Socket(stream))).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
