@@ -58,12 +58,12 @@ impl Element {
     /// As it stands in FieldsV1.
     pub fn encode(&self) -> String {
         match self {
-            Element::Field(name) => format!("f:{name}"),
+            Element::Field(name) => ["f:", name].concat(),
             Element::Key(keys) => {
                 let keys = Value::of(keys.iter().map(|(name, value)| (name.clone(), value.value())));
-                format!("k:{}", crate::json::to_string(&keys))
+                ["k:", &crate::json::to_string(&keys)].concat()
             }
-            Element::Value(value) => format!("v:{}", crate::json::to_string(&value.value())),
+            Element::Value(value) => ["v:", &crate::json::to_string(&value.value())].concat(),
             Element::Index(n) => format!("i:{n}"),
         }
     }

@@ -1,17 +1,41 @@
 //! Sets of paths, kept as a tree; FieldsV1 is their JSON. Not here: how a set follows from an object (`walk`).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use super::element::Element;
 use crate::{Map, Value};
 
 /// Deeper sets than any object has are refused.
 const MAX_DEPTH: usize = 200;
 
-/// Paths below one point.
+/// Paths below one point, in the order of their first elements, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Set(pub(super) BTreeMap<Element, Node>);
+pub struct Set(Vec<(Element, Node)>);
+
+/// A set that is being made: its points come in any order.
+#[derive(Default)]
+pub(super) struct Growing(Vec<(Element, Node)>);
+
+impl Growing {
+    /// Hangs in what is not empty. Of the same point the last one counts.
+    pub(super) fn hang(&mut self, element: &Element, node: Node) {
+        if !node.is_empty() {
+            self.0.push((element.clone(), node));
+        }
+    }
+
+    pub(super) fn done(mut self) -> Set {
+        if !self.0.is_sorted_by(|(a, _), (b, _)| a < b) {
+            self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+            self.0.dedup_by(|later, kept| {
+                let same = later.0 == kept.0;
+                if same {
+                    std::mem::swap(later, kept);
+                }
+                same
+            });
+        }
+        Set(self.0)
+    }
+}
 
 /// One point: whether it is in the set itself, and what is below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,17 +69,32 @@ impl Set {
         self.0.is_empty()
     }
 
-    /// Hangs in what is not empty.
-    pub(super) fn hang(&mut self, element: &Element, node: Node) {
-        if !node.is_empty() {
-            self.0.insert(element.clone(), node);
-        }
+    /// The points in order, and what is below them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Element, &Node)> {
+        self.0.iter().map(|(element, node)| (element, node))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&Element, &mut Node)> {
+        self.0.iter_mut().map(|(element, node)| (&*element, node))
+    }
+
+    pub(super) fn get(&self, element: &Element) -> Option<&Node> {
+        self.find(element).ok().map(|n| &self.0[n].1)
+    }
+
+    fn find(&self, element: &Element) -> Result<usize, usize> {
+        self.0.binary_search_by(|(e, _)| e.cmp(element))
     }
 
     /// A set of one path of field names.
     pub fn insert_fields(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let node = self.0.entry(Element::Field((*first).to_owned().into())).or_default();
+        let element = Element::Field((*first).to_owned().into());
+        let n = self.find(&element).unwrap_or_else(|n| {
+            self.0.insert(n, (element, Node::default()));
+            n
+        });
+        let node = &mut self.0[n].1;
         if rest.is_empty() {
             node.member = true;
         } else {
@@ -66,23 +105,25 @@ impl Set {
     pub fn has(&self, path: &[Element]) -> bool {
         match path.split_first() {
             None => false,
-            Some((first, [])) => self.0.get(first).is_some_and(|n| n.member),
-            Some((first, rest)) => self.0.get(first).is_some_and(|n| n.below.has(rest)),
+            Some((first, [])) => self.get(first).is_some_and(|n| n.member),
+            Some((first, rest)) => self.get(first).is_some_and(|n| n.below.has(rest)),
         }
     }
 
     pub fn union(mut self, other: &Set) -> Set {
+        let mut new = Vec::new();
         for (element, node) in &other.0 {
-            match self.0.entry(element.clone()) {
-                Entry::Vacant(place) => drop(place.insert(node.clone())),
-                Entry::Occupied(mut place) => {
-                    let own = place.get_mut();
+            match self.find(element) {
+                Err(_) => new.push((element.clone(), node.clone())),
+                Ok(n) => {
+                    let own = &mut self.0[n].1;
                     own.member |= node.member;
                     own.below = std::mem::take(&mut own.below).union(&node.below);
                 }
             }
         }
-        self
+        self.0.extend(new);
+        Growing(self.0).done()
     }
 
     /// Without the members of the other; what is below them stays.
@@ -98,27 +139,34 @@ impl Set {
     /// Walks the smaller one: many small sets are cut by one that is big.
     fn without(mut self, other: &Set, deep: bool) -> Set {
         if self.0.len() <= other.0.len() {
-            self.0.retain(|element, own| other.0.get(element).is_none_or(|theirs| own.cut(theirs, deep)));
+            self.0.retain_mut(|(element, own)| other.get(element).is_none_or(|theirs| own.cut(theirs, deep)));
             return self;
         }
+        let mut gone = Vec::new();
         for (element, theirs) in &other.0 {
-            if self.0.get_mut(element).is_some_and(|own| !own.cut(theirs, deep)) {
-                self.0.remove(element);
+            if let Ok(n) = self.find(element)
+                && !self.0[n].1.cut(theirs, deep)
+            {
+                gone.push(n);
             }
+        }
+        if !gone.is_empty() {
+            let (mut gone, mut n) = (gone.into_iter().peekable(), 0..);
+            self.0.retain(|_| gone.next_if_eq(&n.next().unwrap_or_default()).is_none());
         }
         self
     }
 
     pub fn intersect(&self, other: &Set) -> Set {
-        let mut both = Set::default();
+        let mut both = Growing::default();
         let (small, big) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
         for (element, node) in &small.0 {
-            if let Some(theirs) = big.0.get(element) {
+            if let Some(theirs) = big.get(element) {
                 let member = node.member && theirs.member;
                 both.hang(element, Node { member, below: node.below.intersect(&theirs.below) });
             }
         }
-        both
+        both.done()
     }
 
     /// All paths: the members of a point come before what is below it.
@@ -174,7 +222,7 @@ impl Set {
             Value::Map(map) => map,
             _ => return Err("expected an object".into()),
         };
-        let (mut member, mut set) = (map.is_empty(), Set::default());
+        let (mut member, mut set) = (map.is_empty(), Growing::default());
         for (name, below) in map.iter() {
             if name == "." {
                 member = true;
@@ -183,7 +231,7 @@ impl Set {
             let (member, below) = Set::read(below, depth + 1)?;
             set.hang(&Element::decode(name)?, Node { member, below });
         }
-        Ok((member, set))
+        Ok((member, set.done()))
     }
 }
 
@@ -224,6 +272,23 @@ mod tests {
         check(big().minus_below(&small()), doc!({"f:c": {}, "f:d": {}}));
         check(small().intersect(&big()), doc!({"f:a": {}, "f:b": {"f:x": {}}}));
         assert_eq!(small().intersect(&big()), big().intersect(&small()));
+    }
+
+    #[test]
+    fn points_come_in_any_order_and_the_last_of_equals_counts() {
+        let field = |name: &'static str| Element::Field(name.into());
+        let below = |name: &'static str| Node { member: false, below: set(doc!({ name: {} })) };
+        let mut growing = Growing::default();
+        for (name, node) in [("c", Node::leaf()), ("a", below("f:x")), ("b", Node::default()), ("a", below("f:y"))] {
+            growing.hang(&field(name), node);
+        }
+        let mut grown = growing.done();
+        assert_eq!(grown.encode(), doc!({"f:a": {"f:y": {}}, "f:c": {}}));
+        grown.insert_fields(&["b"]);
+        grown.insert_fields(&["a", "x"]);
+        assert_eq!(grown.encode(), doc!({"f:a": {"f:x": {}, "f:y": {}}, "f:b": {}, "f:c": {}}));
+        let cut = grown.minus_below(&set(doc!({"f:a": {}, "f:c": {}})));
+        assert_eq!(cut.encode(), doc!({"f:b": {}}));
     }
 
     #[test]

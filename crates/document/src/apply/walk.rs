@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::element::Element;
-use super::set::{Node, Set};
+use super::set::{Growing, Node, Set};
 use super::shape::{Items, Shape};
 use crate::patch::go_text;
 use crate::value::Name;
@@ -18,11 +18,16 @@ pub(super) struct Changes<T = Set> {
     pub(super) removed: T,
 }
 
-impl Changes<Node> {
+impl Changes<Growing> {
     fn hang(&mut self, element: &Element, below: Changes<Node>) {
-        self.added.below.hang(element, below.added);
-        self.modified.below.hang(element, below.modified);
-        self.removed.below.hang(element, below.removed);
+        self.added.hang(element, below.added);
+        self.modified.hang(element, below.modified);
+        self.removed.hang(element, below.removed);
+    }
+
+    fn done(self) -> Changes<Node> {
+        let node = |below: Growing| Node { member: false, below: below.done() };
+        Changes { added: node(self.added), modified: node(self.modified), removed: node(self.removed) }
     }
 }
 
@@ -83,12 +88,14 @@ fn fill(value: &Value, shape: Shape, node: &mut Node) {
     match shape {
         Shape::Struct { atomic: false, .. } | Shape::Map { atomic: false, .. } => {
             let known = matches!(shape, Shape::Struct { .. });
+            let mut set = Growing::default();
             for (name, value) in value.as_map().map(Map::as_members).unwrap_or_default() {
                 let mut below = Node::default();
                 fill(value, shape.member(name).unwrap_or(Shape::Any), &mut below);
                 below.member |= !known || value.is_null() || value.as_map().is_some_and(Map::is_empty);
-                node.below.hang(&field(name), below);
+                set.hang(&field(name), below);
             }
+            node.below = set.done();
         }
         Shape::List { items: items @ (Items::Set | Items::Keys(_)), .. } => {
             let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
@@ -98,14 +105,16 @@ fn fill(value: &Value, shape: Shape, node: &mut Node) {
                     twice.insert(element);
                 }
             }
+            let mut set = Growing::default();
             for (element, value) in elements.iter().zip(value.items()) {
                 let Some(element) = element else { continue };
                 let mut below = Node::leaf();
                 if !twice.contains(element) {
                     fill(value, shape.item(), &mut below);
                 }
-                node.below.hang(element, below);
+                set.hang(element, below);
             }
+            node.below = set.done();
         }
         _ => node.member = true,
     }
@@ -125,7 +134,7 @@ pub(super) fn compare(left: &Value, right: &Value, shape: Shape, empties: Emptie
 }
 
 fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape, empties: Empties) -> Changes<Node> {
-    let mut changes = Changes::default();
+    let mut changes = Changes::<Growing>::default();
     let leaf = match shape {
         Shape::Struct { atomic: false, .. } | Shape::Map { atomic: false, .. } => {
             let (l, r) = (left.and_then(Value::as_map), right.and_then(Value::as_map));
@@ -151,6 +160,7 @@ fn differ(left: Option<&Value>, right: Option<&Value>, shape: Shape, empties: Em
         }
         _ => true,
     };
+    let mut changes = changes.done();
     match (left, right) {
         (None, _) => changes.added.member = true,
         (_, None) => changes.removed.member = true,
@@ -166,7 +176,7 @@ fn differ_items(
     shape: Shape,
     items: Items,
     empties: Empties,
-    changes: &mut Changes<Node>,
+    changes: &mut Changes<Growing>,
 ) {
     let mut all: BTreeMap<Element, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
     for value in left {
@@ -291,7 +301,7 @@ pub(super) fn remove(value: &Value, gone: &Set, shape: Shape) -> Value {
         Shape::Struct { atomic: false, .. } | Shape::Map { atomic: false, .. } => {
             let mut out = Map::new();
             for (name, value) in value.as_map().map(Map::as_members).unwrap_or_default() {
-                match gone.0.get(&field(name)) {
+                match gone.get(&field(name)) {
                     Some(node) if node.member => {}
                     Some(node) => {
                         let shape = shape.member(name).unwrap_or(Shape::Any);
@@ -305,7 +315,7 @@ pub(super) fn remove(value: &Value, gone: &Set, shape: Shape) -> Value {
         Shape::List { items: items @ (Items::Set | Items::Keys(_)), .. } => {
             let mut out = Vec::new();
             for value in value.items() {
-                let node = items.element(shape, value).ok().and_then(|e| gone.0.get(&e));
+                let node = items.element(shape, value).ok().and_then(|e| gone.get(&e));
                 match node {
                     Some(node) if node.member => {}
                     Some(node) => out.push(remove(value, &node.below, shape.item())),
@@ -321,8 +331,8 @@ pub(super) fn remove(value: &Value, gone: &Set, shape: Shape) -> Value {
 
 /// The set with every struct field that has something below it.
 pub(super) fn named(set: &Set, shape: Shape) -> Set {
-    let mut out = Set::default();
-    for (element, node) in &set.0 {
+    let mut out = Growing::default();
+    for (element, node) in set.iter() {
         let (known, below) = match (element, shape) {
             (Element::Field(name), Shape::Struct { .. }) => match shape.member(name) {
                 Some(member) => (true, member),
@@ -334,12 +344,12 @@ pub(super) fn named(set: &Set, shape: Shape) -> Set {
         };
         out.hang(element, Node { member: node.member || known, below: named(&node.below, below) });
     }
-    out
+    out.done()
 }
 
 /// What is below a value that is owned as a whole becomes the value itself.
 pub(super) fn reconcile(set: &mut Set, shape: Shape) {
-    for (element, node) in &mut set.0 {
+    for (element, node) in set.iter_mut() {
         let below = match (element, shape) {
             (Element::Field(name), _) => shape.member(name),
             (_, Shape::List { .. }) => Some(shape.item()),
