@@ -1,4 +1,4 @@
-//! `cargo xtask bench [--peer] [--duration 3s] [SCENARIO]...`: start time and memory of a release build, and the load
+//! `cargo xtask bench [--peer] [--rounds 1] [--duration 3s] [SCENARIO]...`: start time and memory of a release build, and the load
 //! generator that lies beside the clone (`../shared/bench`); writes the figures into docs/performance.md.
 //!
 //! With `--peer`, upstream with etcd (every commit on disk) is measured side by side in the same run: only the ratio of
@@ -47,11 +47,14 @@ const SUITE: &[&str] = &[
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let peer = args.iter().any(|a| a == "--peer");
     let mut rest = args.iter().filter(|a| *a != "--peer");
-    let (mut duration, mut suite) = ("3s".to_owned(), Vec::new());
+    let (mut duration, mut rounds, mut suite) = ("3s".to_owned(), "1".to_owned(), Vec::new());
     while let Some(arg) = rest.next() {
         match arg.as_str() {
             "--duration" => duration = rest.next().context("--duration needs a value")?.clone(),
-            flag if flag.starts_with("--") => bail!("usage: cargo xtask bench [--peer] [--duration 3s] [SCENARIO]..."),
+            "--rounds" => rounds = rest.next().context("--rounds needs a value")?.clone(),
+            flag if flag.starts_with("--") => {
+                bail!("usage: cargo xtask bench [--peer] [--rounds 1] [--duration 3s] [SCENARIO]...")
+            }
             scenario => suite.push(scenario.to_owned()),
         }
     }
@@ -62,7 +65,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let mut figures = own(&binary)?;
     match sh::shared("bench") {
         None => eprintln!("../shared/bench is not there: only start and memory were measured"),
-        Some(bench) => figures += &load(&bench, &binary, peer, &duration, &suite)?,
+        Some(bench) => figures += &load(&bench, &binary, peer, [&rounds, &duration], &suite)?,
     }
     println!("{figures}");
     write(&figures)
@@ -95,7 +98,7 @@ fn own(binary: &Path) -> Result<String> {
     ))
 }
 
-fn load(bench: &Path, binary: &Path, peer: bool, duration: &str, suite: &[String]) -> Result<String> {
+fn load(bench: &Path, binary: &Path, peer: bool, [rounds, duration]: [&str; 2], suite: &[String]) -> Result<String> {
     let kubeload = sh::cache()?.join("kubeload");
     let out = kubeload.to_string_lossy().into_owned();
     sh::run(Command::new("go").args(["build", "-buildvcs=false", "-o", &out, "."]).current_dir(bench))?;
@@ -112,7 +115,7 @@ fn load(bench: &Path, binary: &Path, peer: bool, duration: &str, suite: &[String
     } else {
         compare.arg("-a").arg(&target);
     }
-    compare.args(["-rounds", "1", "-duration", duration, "-out"]).arg(&results).args(suite);
+    compare.args(["-rounds", rounds, "-duration", duration, "-out"]).arg(&results).args(suite);
     let started = sh::run(Command::new("sh").arg("-c").arg(start_line(&dir, port, binary)).current_dir(&dir));
     let done = started.and_then(|()| sh::run(&mut compare));
     let _ = sh::run(Command::new("sh").arg("-c").arg("kill $(cat server.pid)").current_dir(&dir));
@@ -126,7 +129,8 @@ fn load(bench: &Path, binary: &Path, peer: bool, duration: &str, suite: &[String
     let table = sh::output(Command::new(&kubeload).args(["report", "-only", METRICS]).arg(&results))?;
     let _ = std::fs::remove_dir_all(&dir);
     let beside = if peer { ", beside kube-apiserver v1.37.2 with etcd (fsync)" } else { "" };
-    Ok(format!("Load, {duration} a scenario{beside}:\n\n{table}\n"))
+    let rounds = if rounds == "1" { String::new() } else { format!(", the median of {rounds} rounds") };
+    Ok(format!("Load, {duration} a scenario{beside}{rounds}:\n\n{table}\n"))
 }
 
 /// Starts the server in the background and returns when it is ready.

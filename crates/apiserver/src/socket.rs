@@ -50,7 +50,8 @@ impl AsyncWrite for Socket {
 }
 
 /// A stream of which a waiting reader asks nothing until it is woken: a connection is polled for every event that it
-/// sends, and would look each time, through all layers, whether a request has come.
+/// sends, and would look each time, through all layers, whether a request has come. Nothing else may read the stream: the
+/// waker that it knows is the one of here.
 pub(crate) struct Patient<S> {
     stream: S,
     /// Nothing was there to be read, and the waker was left with the stream.
@@ -91,7 +92,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         if this.waits && !this.came.came.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        this.came.came.store(false, Ordering::Release);
+        this.came.came.swap(false, Ordering::AcqRel);
         let result = Pin::new(&mut this.stream).poll_read(&mut Context::from_waker(&this.waker), buf);
         this.waits = result.is_pending();
         result

@@ -1,5 +1,7 @@
 //! The list `metadata.managedFields`: read, kept in upstream's order, cut to ten updaters, written.
 
+use std::collections::BTreeMap;
+
 use super::set::Set;
 use crate::{Map, Value};
 
@@ -125,6 +127,8 @@ impl Managers {
         }
         updaters.sort();
         let mut firsts: Vec<Id> = Vec::new();
+        // what goes into a bucket, whose own set comes in the end
+        let mut folded: BTreeMap<Id, Vec<Set>> = BTreeMap::new();
         for (_, id) in updaters {
             if count <= MAX_UPDATERS {
                 break;
@@ -136,9 +140,16 @@ impl Managers {
             let bucket = Id::new(ANCIENT, false, &id.version, "");
             let Some(entry) = self.take(&id) else { continue };
             let into = self.take(&bucket).or_else(|| self.take(&first));
-            let set = into.map_or_else(|| entry.set.clone(), |e| e.set.union(&entry.set));
-            self.put(Entry { id: bucket, set, ..entry });
+            let sets = folded.entry(bucket.clone()).or_default();
+            sets.extend(into.map(|e| e.set));
+            sets.push(entry.set);
+            self.put(Entry { id: bucket, set: Set::default(), ..entry });
             count -= 1;
+        }
+        for entry in &mut self.0 {
+            if let Some(sets) = folded.get(&entry.id) {
+                entry.set = Set::of_all(&sets.iter().collect::<Vec<_>>());
+            }
         }
     }
 }

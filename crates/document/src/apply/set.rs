@@ -22,6 +22,7 @@ impl Growing {
         }
     }
 
+    /// The set, its points in order.
     pub(super) fn done(mut self) -> Set {
         if !self.0.is_sorted_by(|(a, _), (b, _)| a < b) {
             self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -56,6 +57,7 @@ impl Node {
     /// Takes what the other has; false when nothing is left.
     fn cut(&mut self, theirs: &Node, deep: bool) -> bool {
         if deep && theirs.member {
+            *self = Node::default();
             return false;
         }
         self.member &= !theirs.member;
@@ -122,8 +124,28 @@ impl Set {
                 }
             }
         }
-        self.0.extend(new);
-        Growing(self.0).done()
+        if !new.is_empty() {
+            self.0.extend(new);
+            self = Growing(self.0).done();
+        }
+        self
+    }
+
+    /// The union of many, in one pass: one after the other, each would move what is there already.
+    pub(super) fn of_all(sets: &[&Set]) -> Set {
+        if let [one] = sets {
+            return (*one).clone();
+        }
+        let mut points: Vec<_> = sets.iter().flat_map(|s| s.iter()).collect();
+        points.sort_by_key(|(element, _)| *element);
+        let same = points.chunk_by(|(a, _), (b, _)| a == b);
+        Set(same
+            .map(|nodes| {
+                let below: Vec<_> = nodes.iter().map(|(_, n)| &n.below).filter(|b| !b.is_empty()).collect();
+                let member = nodes.iter().any(|(_, n)| n.member);
+                (nodes[0].0.clone(), Node { member, below: Set::of_all(&below) })
+            })
+            .collect())
     }
 
     /// Without the members of the other; what is below them stays.
@@ -142,17 +164,14 @@ impl Set {
             self.0.retain_mut(|(element, own)| other.get(element).is_none_or(|theirs| own.cut(theirs, deep)));
             return self;
         }
-        let mut gone = Vec::new();
+        let mut gone = false;
         for (element, theirs) in &other.0 {
-            if let Ok(n) = self.find(element)
-                && !self.0[n].1.cut(theirs, deep)
-            {
-                gone.push(n);
+            if let Ok(n) = self.find(element) {
+                gone |= !self.0[n].1.cut(theirs, deep);
             }
         }
-        if !gone.is_empty() {
-            let (mut gone, mut n) = (gone.into_iter().peekable(), 0..);
-            self.0.retain(|_| gone.next_if_eq(&n.next().unwrap_or_default()).is_none());
+        if gone {
+            self.0.retain(|(_, own)| !own.is_empty());
         }
         self
     }
@@ -256,6 +275,10 @@ mod tests {
         let a = set(doc!({"f:a": {".": {}, "f:x": {}}, "f:b": {}}));
         let b = set(doc!({"f:a": {}, "f:c": {}}));
         assert_eq!(a.clone().union(&b).encode(), doc!({"f:a": {".": {}, "f:x": {}}, "f:b": {}, "f:c": {}}));
+        for sets in [&[][..], &[&a], &[&a, &b], &[&b, &a, &b], &[&a, &b, &set(doc!({"f:a": {"f:0": {}}}))]] {
+            let one_by_one = sets.iter().fold(Set::default(), |all, set| all.union(set));
+            assert_eq!(Set::of_all(sets), one_by_one);
+        }
         assert_eq!(a.clone().minus(&b).encode(), doc!({"f:a": {"f:x": {}}, "f:b": {}}));
         assert_eq!(a.clone().minus_below(&b).encode(), doc!({"f:b": {}}));
         assert_eq!(a.intersect(&b).encode(), doc!({"f:a": {}}));

@@ -145,14 +145,14 @@ pub(super) fn prune(write: &Write<'_>, merged: Value, last: &Entry, managers: &M
 
 /// What was pruned though another manager has it; first in the version that was pruned, then in the others.
 fn add_back_owned(write: &Write<'_>, merged: Value, pruned: Value, version: &str, managers: &Managers) -> Value {
-    let mut managed: BTreeMap<&str, Set> = BTreeMap::new();
+    let mut managed: BTreeMap<&str, Vec<&Set>> = BTreeMap::new();
     for entry in &managers.0 {
-        let set = managed.entry(&entry.version).or_default();
-        *set = std::mem::take(set).union(&entry.set);
+        managed.entry(&entry.version).or_default().push(&entry.set);
     }
     let first = managed.remove_entry(version);
     let (mut merged, mut pruned, mut now) = (merged, pruned, version);
-    for (version, set) in first.into_iter().chain(managed) {
+    for (version, sets) in first.into_iter().chain(managed) {
+        let set = Set::of_all(&sets);
         let Some(shape) = write.shape_in(version) else { continue };
         merged = write.convert(merged, now, version);
         pruned = write.convert(pruned, now, version);
