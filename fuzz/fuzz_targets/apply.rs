@@ -104,7 +104,7 @@ fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
 }
 
 /// Applying what is in force already. The first time may still bring an empty parent back, whose members the apply before
-/// took away (as upstream); after that nothing changes. An object that nobody manages is taken for one that was made before
+/// took away, which is a conflict with whoever manages it too (both as upstream); after that nothing changes. An object that nobody manages is taken for one that was made before
 /// there was apply.
 fn check_again(world: &mut World, manager: &str, patch: &Value) {
     if !has_its_keys(patch, &Kind::Ref(world.row.type_), world.row.type_) {
@@ -113,7 +113,7 @@ fn check_again(world: &mut World, manager: &str, patch: &Value) {
     if world.live.as_ref().is_none_or(|live| live["metadata"]["managedFields"].is_null()) {
         return;
     }
-    let settled = world.apply(manager, patch, false);
+    let settled = world.apply(manager, patch, true);
     world.live = Some(settled.unwrap_or_else(|e| panic!("applied again: {e}\n{}", json::to_string(patch))));
     for force in [false, true] {
         let again = world.apply(manager, patch, force);
