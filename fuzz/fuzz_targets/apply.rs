@@ -80,7 +80,7 @@ impl World {
     }
 }
 
-/// Items of lists that are maps have the members that they are known by. (A key that is left out has a default that the
+/// Items of lists that are maps have the members that they are known by. (A key that is left out or empty has a default that the
 /// server writes, and nobody applied: what becomes of such an item is not said here.)
 fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
     match (value, kind) {
@@ -92,10 +92,9 @@ fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
             map.iter().all(|(name, value)| {
                 let Some(field) = fields.iter().find(|f| f.name == name) else { return true };
                 let keyed = field.list != ListType::Map
-                    || value
-                        .items()
-                        .iter()
-                        .all(|i| field.keys.iter().all(|key| i.get(key).is_some_and(|v| !v.is_null())));
+                    || value.items().iter().all(|i| {
+                        field.keys.iter().all(|key| i.get(key).is_some_and(|v| !v.is_null() && v.as_str() != Some("")))
+                    });
                 keyed && has_its_keys(value, &field.kind, type_)
             })
         }
