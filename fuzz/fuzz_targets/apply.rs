@@ -80,8 +80,8 @@ impl World {
     }
 }
 
-/// Items of lists that are maps have the members that they are known by. (A key that is left out or empty has a default that the
-/// server writes, and nobody applied: what becomes of such an item is not said here.)
+/// Items of lists that are maps have the members that they are known by. (A key that is left out or empty has a default
+/// that the server writes, and nobody applied: what becomes of such an item is not said here.)
 fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
     match (value, kind) {
         (Value::Map(map), Kind::Map(of)) => map.values().all(|v| has_its_keys(v, of, owner)),
@@ -103,8 +103,8 @@ fn has_its_keys(value: &Value, kind: &Kind, owner: &'static Type) -> bool {
 }
 
 /// Applying what is in force already. The first time may still bring an empty parent back, whose members the apply before
-/// took away, which is a conflict with whoever manages it too (both as upstream); after that nothing changes. An object that nobody manages is taken for one that was made before
-/// there was apply.
+/// took away, which is a conflict with whoever manages it too (both as upstream); after that nothing changes. An object
+/// that nobody manages is taken for one that was made before there was apply.
 fn check_again(world: &mut World, manager: &str, patch: &Value) {
     if !has_its_keys(patch, &Kind::Ref(world.row.type_), world.row.type_) {
         return;

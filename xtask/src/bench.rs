@@ -1,5 +1,5 @@
-//! `cargo xtask bench [--peer] [--rounds 1] [--duration 3s] [SCENARIO]...`: start time and memory of a release build, and the load
-//! generator that lies beside the clone (`../shared/bench`); writes the figures into docs/performance.md.
+//! `cargo xtask bench [--peer] [--rounds 1] [--duration 3s] [SCENARIO]...`: start time and memory of a release build, and
+//! the load generator that lies beside the clone (`../shared/bench`); writes the figures into docs/performance.md.
 //!
 //! With `--peer`, upstream with etcd (every commit on disk) is measured side by side in the same run: only the ratio of
 //! the two says anything on a machine that does other things too.
