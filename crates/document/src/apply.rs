@@ -168,7 +168,7 @@ fn track(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) 
 
 /// Takes changed and removed fields from all managers but one.
 fn take_over(comparisons: &mut Comparisons<'_>, managers: &mut Managers, but: Option<&Id>) {
-    managers.0.retain_mut(|entry| {
+    managers.0.retain(|_, entry| {
         if but == Some(&entry.id) {
             return true;
         }
@@ -271,10 +271,8 @@ fn merge_managed(
 }
 
 fn conflicts(comparisons: &mut Comparisons<'_>, managers: &Managers, own: &Id) -> Vec<Conflict> {
-    let mut others: Vec<&Entry> = managers.0.iter().filter(|e| e.id != *own).collect();
-    others.sort_by(|a, b| a.id.cmp(&b.id));
     let mut all = Vec::new();
-    for entry in others {
+    for entry in managers.0.values().filter(|e| e.id != *own) {
         let Some(changes) = comparisons.of(&entry.version) else { continue };
         for path in entry.set.intersect(&changes.touched).paths() {
             let field = path.iter().map(Element::to_string).collect();

@@ -29,7 +29,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Managers(pub(super) Vec<Entry>);
+pub(super) struct Managers(pub(super) BTreeMap<Id, Entry>);
 
 impl Id {
     pub(super) fn new(manager: &str, applied: bool, version: &str, subresource: &str) -> Self {
@@ -89,52 +89,51 @@ impl Managers {
         Ok(managers)
     }
 
-    pub(super) fn encode(mut self) -> Option<Value> {
-        self.0.sort_by(|a, b| {
-            let key = |e: &Entry| (!e.id.applied, e.time.clone(), e.id.manager.clone(), e.version.clone());
-            key(a).cmp(&key(b)).then_with(|| a.id.subresource.cmp(&b.id.subresource))
+    pub(super) fn encode(self) -> Option<Value> {
+        let mut entries: Vec<Entry> = self.0.into_values().collect();
+        entries.sort_by(|a, b| {
+            fn key(e: &Entry) -> (bool, &str, &str, &str, &str) {
+                (!e.id.applied, &e.time, &e.id.manager, &e.version, &e.id.subresource)
+            }
+            key(a).cmp(&key(b))
         });
-        if self.0.is_empty() {
+        if entries.is_empty() {
             return None;
         }
-        Some(Value::List(self.0.into_iter().map(Entry::encode).collect()))
+        Some(Value::List(entries.into_iter().map(Entry::encode).collect()))
     }
 
     pub(super) fn get(&self, id: &Id) -> Option<&Entry> {
-        self.0.iter().find(|e| e.id == *id)
+        self.0.get(id)
     }
 
     pub(super) fn take(&mut self, id: &Id) -> Option<Entry> {
-        let at = self.0.iter().position(|e| e.id == *id)?;
-        Some(self.0.remove(at))
+        self.0.remove(id)
     }
 
     /// Adds an entry in the place of the one with the same id.
     pub(super) fn put(&mut self, entry: Entry) {
-        match self.0.iter_mut().find(|e| e.id == entry.id) {
-            Some(place) => *place = entry,
-            None => self.0.push(entry),
-        }
+        self.0.insert(entry.id.clone(), entry);
     }
 
     /// Folds the oldest updaters of each version into one until there are no more than allowed.
     pub(super) fn cap(&mut self) {
         let mut updaters: Vec<(String, Id)> =
-            self.0.iter().filter(|e| !e.id.applied).map(|e| (e.time.clone(), e.id.clone())).collect();
+            self.0.values().filter(|e| !e.id.applied).map(|e| (e.time.clone(), e.id.clone())).collect();
         let mut count = updaters.len();
         if count <= MAX_UPDATERS {
             return;
         }
         updaters.sort();
-        let mut firsts: Vec<Id> = Vec::new();
+        let mut firsts: BTreeMap<String, Id> = BTreeMap::new();
         // what goes into a bucket, whose own set comes in the end
         let mut folded: BTreeMap<Id, Vec<Set>> = BTreeMap::new();
         for (_, id) in updaters {
             if count <= MAX_UPDATERS {
                 break;
             }
-            let Some(first) = firsts.iter().find(|f| f.version == id.version).cloned() else {
-                firsts.push(id);
+            let Some(first) = firsts.get(&id.version).cloned() else {
+                firsts.insert(id.version.clone(), id);
                 continue;
             };
             let bucket = Id::new(ANCIENT, false, &id.version, "");
@@ -146,8 +145,8 @@ impl Managers {
             self.put(Entry { id: bucket, set: Set::default(), ..entry });
             count -= 1;
         }
-        for entry in &mut self.0 {
-            if let Some(sets) = folded.get(&entry.id) {
+        for (id, sets) in &folded {
+            if let Some(entry) = self.0.get_mut(id) {
                 entry.set = Set::of_all(&sets.iter().collect::<Vec<_>>());
             }
         }

@@ -32,7 +32,7 @@ fn path_in<'a>(paths: &'a Paths<'a>, version: &str) -> Option<&'a [&'a str]> {
 /// When an entry is none; with upstream's words.
 pub fn to_scale(parent: &Value, paths: &Paths<'_>) -> Result<Option<Value>, String> {
     let mut managers = Managers::decode(parent)?;
-    managers.0.retain_mut(|entry| {
+    managers.0.retain(|_, entry| {
         let manages = path_in(paths, &entry.version).is_some_and(|path| entry.set.has(&elements(path)));
         (entry.set, entry.version) = (set_of(&PATH), VERSION.to_owned());
         manages
@@ -47,7 +47,7 @@ pub fn to_scale(parent: &Value, paths: &Paths<'_>) -> Result<Option<Value>, Stri
 pub fn to_parent(parent: &Value, scale: &Value, version: &str, paths: &Paths<'_>) -> Result<Option<Value>, String> {
     let (before, mut scale) = (Managers::decode(parent)?, Managers::decode(scale)?);
     let mut after = Managers::default();
-    for entry in &before.0 {
+    for entry in before.0.values() {
         let Some(path) = path_in(paths, &entry.version) else { continue };
         let mut entry = entry.clone();
         if entry.set.has(&elements(path)) && scale.take(&entry.id).is_none() {
@@ -55,13 +55,13 @@ pub fn to_parent(parent: &Value, scale: &Value, version: &str, paths: &Paths<'_>
             entry.set = entry.set.minus(&set_of(path));
         }
         if !entry.set.is_empty() {
-            after.0.push(entry);
+            after.put(entry);
         }
     }
     let Some(path) = path_in(paths, version) else { return Ok(after.encode()) };
-    for entry in scale.0.into_iter().filter(|e| e.set.has(&elements(&PATH))) {
+    for entry in scale.0.into_values().filter(|e| e.set.has(&elements(&PATH))) {
         let time = before.get(&entry.id).map(|e| e.time.clone()).unwrap_or_default();
-        after.0.push(Entry { version: version.to_owned(), set: set_of(path), time, ..entry });
+        after.put(Entry { version: version.to_owned(), set: set_of(path), time, ..entry });
     }
     Ok(after.encode())
 }

@@ -122,7 +122,7 @@ fn without(changes: Changes, reset: &[&str]) -> Changes {
 /// Fields of a value that is owned as a whole, by its type of today, become the value itself; entries of versions that
 /// are served no more go.
 pub(super) fn reconcile(write: &Write<'_>, managers: &mut Managers) {
-    managers.0.retain_mut(|entry| match write.shape_in(&entry.version) {
+    managers.0.retain(|_, entry| match write.shape_in(&entry.version) {
         Some(shape) => {
             walk::reconcile(&mut entry.set, shape);
             true
@@ -146,7 +146,7 @@ pub(super) fn prune(write: &Write<'_>, merged: Value, last: &Entry, managers: &M
 /// What was pruned though another manager has it; first in the version that was pruned, then in the others.
 fn add_back_owned(write: &Write<'_>, merged: Value, pruned: Value, version: &str, managers: &Managers) -> Value {
     let mut managed: BTreeMap<&str, Vec<&Set>> = BTreeMap::new();
-    for entry in &managers.0 {
+    for entry in managers.0.values() {
         managed.entry(&entry.version).or_default().push(&entry.set);
     }
     let first = managed.remove_entry(version);
